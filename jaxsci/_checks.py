@@ -1,0 +1,47 @@
+"""Checks of user input, made on the host before anything is traced: what is wrong, what came, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names) or "none"
+
+
+def unknown_name(what: str, got: str, known: Iterable[str]) -> str:
+    """The sentence for a name that does not exist, with the nearest one that does."""
+    known = list(known)
+    close = difflib.get_close_matches(got, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{what} {got!r} does not exist; there is {listed(known)}.{hint}"
+
+
+def check_keys(what: str, given: Mapping[str, Any], known: Iterable[str], *, complete: bool = False) -> None:
+    """Every key of `given` is known and, where asked, every known key is given."""
+    known = list(known)
+    for key in given:
+        if key not in known:
+            raise KeyErrorWithText(unknown_name(what, str(key), known))
+    missing = [key for key in known if key not in given]
+    if complete and missing:
+        raise KeyErrorWithText(f"{what} {listed(missing)} missing; got {listed(given)}.")
+
+
+class KeyErrorWithText(KeyError):
+    """A KeyError that prints as a sentence (Python prints the repr of a KeyError's argument)."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def check_real(name: str, value: Any) -> None:
+    """A real floating-point (or Python) number or array; integers are let through as scalars only."""
+    dtype = jnp.result_type(value)
+    if not jnp.issubdtype(dtype, jnp.floating) and not (jnp.issubdtype(dtype, jnp.integer) and np.ndim(value) == 0):
+        raise TypeError(f"{name} must be real floating point, got dtype {dtype}. Convert it: jnp.asarray({name}, float).")

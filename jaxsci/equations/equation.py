@@ -1,0 +1,150 @@
+"""Equations: residuals in unknowns and their partial derivatives, written once as a Python function."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jaxsci._checks import listed
+from jaxsci.equations.evaluation import Partial, coordinates_in, partials_in
+from jaxsci.equations.expression import COORDINATES, Expression, coefficient, coordinate, unknown
+from jaxsci.equations.printing import canonical, digest, to_latex, to_text
+
+
+def symbolic_arguments(function: Callable, unknowns: Sequence[str] = ()) -> dict[str, Expression]:
+    """The arguments of a function as symbols: unknowns by their names, t, x, y, z as coordinates, others coefficients."""
+    made: dict[str, Expression] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise TypeError(f"{function!r}: argument {name!r} must be a plain named argument, not *args or **kwargs.")
+        make = unknown if name in unknowns else coordinate if name in COORDINATES else coefficient
+        made[name] = make(name)
+    return made
+
+
+class Equation:
+    r"""A differential equation, or a system of them, written once: ``residual = 0``.
+
+    The function's arguments say what is what: names listed in `unknowns` are unknown fields; ``t, x, y, z`` are
+    coordinates; every other argument is a coefficient, whose value is given with the problem.  It returns the residual
+    (a tuple of them for a system).  Partial derivatives are attributes: ``u.t``, ``u.xx``, ``(u * v).x``.
+
+    From this one definition the library derives the pointwise residual of any field (`jaxsci.residual`), a solver's
+    right-hand side, the printed form and the identity.
+
+    Args:
+      function: the residual in symbols; called once, here.
+      unknowns: names of the unknown fields, separated by spaces (or a sequence).
+      name: a name for messages and reports; the function's own by default.
+      symbols: LaTeX for coefficient names, e.g. ``{"viscosity": r"\nu"}``.
+    Attributes:
+      residuals: one `Expression` per equation.
+      coefficients, coordinates: the names that occur.
+      partials: the partial derivatives that a pointwise residual needs, products expanded: ``("u", "xx")``, ...
+    Raises:
+      ValueError: no unknown occurs, or the function does not return expressions.
+    Example:
+      >>> import jaxsci as js
+      >>> burgers = js.Equation(lambda u, viscosity: u.t + u * u.x - viscosity * u.xx, "u", symbols={"viscosity": r"\nu"})
+      >>> burgers.latex()
+      'u_{t} + u u_{x} - \\nu u_{xx} = 0'
+      >>> burgers.coefficients, burgers.coordinates
+      (('viscosity',), ('t', 'x'))
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        unknowns: str | Sequence[str] = "u",
+        *,
+        name: str | None = None,
+        symbols: Mapping[str, str] | None = None,
+    ):
+        names = tuple(unknowns.split()) if isinstance(unknowns, str) else tuple(unknowns)
+        arguments = symbolic_arguments(function, names)
+        missing = [u for u in names if u not in arguments]
+        if missing:
+            raise ValueError(
+                f"The unknown {listed(missing)} is no argument of the equation's function, whose arguments are "
+                f"{listed(arguments)}."
+            )
+        returned = function(**arguments)
+        residuals = returned if isinstance(returned, tuple | list) else (returned,)
+        for residual in residuals:
+            if not isinstance(residual, Expression):
+                raise ValueError(
+                    f"The equation's function must return an expression (or a tuple of them), got {residual!r}."
+                )
+        own_name = function.__name__ if function.__name__ != "<lambda>" else "equation"
+        self._define(name or own_name, names, tuple(residuals), dict(symbols or {}))
+
+    def _define(self, name, unknowns, residuals, symbols):
+        self.name: str = name
+        self.unknowns: tuple[str, ...] = unknowns
+        self.residuals: tuple[Expression, ...] = residuals
+        self.symbols: dict[str, str] = symbols
+        formulas = [residual.formula for residual in residuals]
+        expanded = [formula.doit() for formula in formulas]
+        self.partials: frozenset[Partial] = frozenset().union(*map(partials_in, expanded))
+        occurring = {letter for _, letters in self.partials for letter in letters}
+        occurring |= set().union(*map(coordinates_in, formulas))
+        self.coordinates: tuple[str, ...] = tuple(c for c in COORDINATES if c in occurring)
+        free = {s.name for formula in formulas for s in formula.free_symbols} - set(COORDINATES)
+        self.coefficients: tuple[str, ...] = tuple(sorted(free))
+        unused = [u for u in unknowns if all(u != name for name, _ in self.partials)]
+        if unused:
+            raise ValueError(f"The unknown {listed(unused)} does not occur in the equation {self}.")
+
+    def with_source(self, sources: Sequence[Expression]) -> Equation:
+        """The same equations with a right-hand side: residual = source."""
+        new = object.__new__(Equation)
+        residuals = tuple(r - s for r, s in zip(self.residuals, sources, strict=True))
+        new._define(self.name, self.unknowns, residuals, self.symbols)
+        return new
+
+    def substitute(self, fields: Mapping[str, Expression]) -> tuple[Expression, ...]:
+        """The residuals of given formulas, symbolically: zero for an exact solution, the source of a manufactured one."""
+        replacement = {unknown(name).formula: fields[name].formula for name in self.unknowns}
+        return tuple(Expression(r.formula.subs(replacement).doit()) for r in self.residuals)
+
+    @functools.cached_property
+    def time_order(self) -> int:
+        """The highest time derivative that occurs: 0 for a steady problem, 1 for heat, 2 for waves."""
+        return max(letters.count("t") for _, letters in self.partials)
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """Sixteen hexadecimal digits that identify the equation: unknowns, coefficients' names and structure."""
+        return digest(",".join(self.unknowns), *(canonical(residual.formula) for residual in self.residuals))
+
+    def latex(self) -> str:
+        """The equation as people write it; a system as an ``aligned`` environment without the environment's delimiters."""
+        return r" \\ ".join(f"{to_latex(r.formula, self.symbols)} = 0" for r in self.residuals)
+
+    def _repr_latex_(self) -> str:
+        return rf"$\displaystyle\begin{{gathered}}{self.latex()}\end{{gathered}}$"
+
+    def __repr__(self) -> str:
+        return "; ".join(f"{to_text(r.formula)} = 0" for r in self.residuals)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Equation) and self.identity == other.identity and self.unknowns == other.unknowns
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+
+def equation(unknowns: str | Sequence[str] = "u", **options: Any) -> Callable[[Callable], Equation]:
+    """Decorator form of `Equation`.
+
+    Example:
+      >>> import jaxsci as js
+      >>> @js.equation("u")
+      ... def heat(u, diffusivity):
+      ...     return u.t - diffusivity * u.xx
+      >>> heat
+      u_t - diffusivity*u_xx = 0
+    """
+    return functools.partial(Equation, unknowns=unknowns, **options)

@@ -1,0 +1,214 @@
+"""Expressions: what an equation is written in.
+
+An `Expression` is a formula in unknown fields, their partial derivatives, coordinates and coefficients.  Arithmetic is
+ordinary, and an attribute made of coordinate letters differentiates: ``u.t``, ``u.xx``, ``(u * u).x``.  SymPy carries
+the algebra (docs/design.md has the measurement behind that choice); this class adds the notation and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import sympy
+
+COORDINATES = ("t", "x", "y", "z")
+_SYMBOLS = {name: sympy.Symbol(name, real=True) for name in COORDINATES}
+
+Number: TypeAlias = "float | int | Expression"
+
+
+class CoefficientCall(sympy.Function):
+    """A coefficient that is a function, applied to arguments: ``conductivity(x)``, ``network(u)``.
+
+    Arguments: the coefficient's symbol, how often it is differentiated in each argument, then the arguments.
+    """
+
+    is_real = True
+
+    @classmethod
+    def eval(cls, *_):
+        return None
+
+    def _eval_derivative(self, variable):
+        symbol, orders, *arguments = self.args
+        terms = []
+        for position, argument in enumerate(arguments):
+            raised = [order + int(i == position) for i, order in enumerate(orders)]
+            terms.append(CoefficientCall(symbol, sympy.Tuple(*raised), *arguments) * argument.diff(variable))
+        return sympy.Add(*terms)
+
+
+class Expression:
+    """A formula of an equation.
+
+    Example:
+      >>> from jaxsci.equations import unknown
+      >>> u = unknown("u")
+      >>> (u * u).x
+      Expression((u**2)_x)
+      >>> u.t + u * u.x - 0.1 * u.xx
+      Expression(u_t + u*u_x - 0.1*u_xx)
+    """
+
+    __slots__ = ("formula",)
+    __array_ufunc__ = None  # NumPy leaves the arithmetic to us instead of building object arrays
+
+    def __init__(self, formula: Any):
+        self.formula = formula.formula if isinstance(formula, Expression) else sympy.sympify(formula)
+
+    # Derivatives ---------------------------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Expression:
+        if name.startswith("_") or not name or any(letter not in COORDINATES for letter in name):
+            raise AttributeError(
+                f"An expression has no attribute {name!r}. Partial derivatives are written with the coordinates "
+                f"{', '.join(COORDINATES)}: u.t, u.xx, (u * v).x."
+            )
+        return self.d(*name)
+
+    def d(self, *coordinates: str) -> Expression:
+        """The partial derivative along the named coordinates: ``u.d("x", "x")`` is ``u.xx``."""
+        variables = [_SYMBOLS[name] for name in coordinates]
+        if not self.formula.has(*set(variables)):
+            return Expression(0)
+        if not self.formula.atoms(sympy.core.function.AppliedUndef):
+            return Expression(sympy.diff(self.formula, *variables))
+        return Expression(sympy.Derivative(self.formula, *variables))
+
+    # Arithmetic ----------------------------------------------------------------------------------------------------
+
+    def __add__(self, other: Number) -> Expression:
+        return Expression(self.formula + _formula(other))
+
+    def __sub__(self, other: Number) -> Expression:
+        return Expression(self.formula - _formula(other))
+
+    def __mul__(self, other: Number) -> Expression:
+        return Expression(self.formula * _formula(other))
+
+    def __truediv__(self, other: Number) -> Expression:
+        return Expression(self.formula / _formula(other))
+
+    def __pow__(self, other: Number) -> Expression:
+        return Expression(self.formula ** _formula(other))
+
+    def __radd__(self, other: Number) -> Expression:
+        return Expression(_formula(other) + self.formula)
+
+    def __rsub__(self, other: Number) -> Expression:
+        return Expression(_formula(other) - self.formula)
+
+    def __rmul__(self, other: Number) -> Expression:
+        return Expression(_formula(other) * self.formula)
+
+    def __rtruediv__(self, other: Number) -> Expression:
+        return Expression(_formula(other) / self.formula)
+
+    def __rpow__(self, other: Number) -> Expression:
+        return Expression(_formula(other) ** self.formula)
+
+    def __neg__(self) -> Expression:
+        return Expression(-self.formula)
+
+    def __pos__(self) -> Expression:
+        return self
+
+    def __call__(self, *arguments: Number) -> Expression:
+        """Apply a coefficient that is a function (its value is then a callable): ``conductivity(x)``, ``network(u)``."""
+        if not isinstance(self.formula, sympy.Symbol) or self.formula.name in COORDINATES:
+            raise TypeError(f"{self!r} cannot be called; only a coefficient can, as in conductivity(x) or network(u).")
+        orders = sympy.Tuple(*[0] * len(arguments))
+        return Expression(CoefficientCall(self.formula, orders, *(_formula(argument) for argument in arguments)))
+
+    # Identity and printing -----------------------------------------------------------------------------------------
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Expression) and self.formula == other.formula
+
+    def __hash__(self) -> int:
+        return hash(self.formula)
+
+    def __bool__(self) -> bool:
+        raise TypeError("An expression has no truth value: an equation is written without if, and, or, <, >.")
+
+    def __repr__(self) -> str:
+        from jaxsci.equations.printing import to_text
+
+        return f"Expression({to_text(self.formula)})"
+
+    def _repr_latex_(self) -> str:
+        from jaxsci.equations.printing import to_latex
+
+        return f"${to_latex(self.formula)}$"
+
+
+def _formula(value: Number) -> sympy.Expr:
+    if isinstance(value, Expression):
+        return value.formula
+    if isinstance(value, int | float):
+        return _number(value)
+    if getattr(value, "shape", None) == ():  # a NumPy or JAX scalar: its value is fixed here, so it must be concrete
+        return _number(value.item())
+    raise TypeError(
+        f"An equation is written in numbers, unknowns, coordinates and coefficients; got {type(value).__name__}. "
+        "Pass arrays and traced values as coefficients: they are arguments of the equation's function."
+    )
+
+
+def _number(value: int | float) -> sympy.Expr:
+    """A number as SymPy has it; a float that is a simple multiple of pi becomes that multiple, so that it prints as one
+    and sin(pi * 1) is zero."""
+    if isinstance(value, float) and value != 0.0:
+        for denominator in range(1, 13):
+            numerator = round(value * denominator / math.pi)
+            if 0 < abs(numerator) <= 1000 and numerator * math.pi / denominator == value:
+                return sympy.Rational(numerator, denominator) * sympy.pi
+    return sympy.sympify(value)
+
+
+def unknown(name: str) -> Expression:
+    """The unknown field `name`, a function of every coordinate."""
+    return Expression(sympy.Function(name, real=True)(*_SYMBOLS.values()))
+
+
+def coordinate(name: str) -> Expression:
+    """The coordinate `name`: one of t, x, y, z."""
+    return Expression(_SYMBOLS[name])
+
+
+def coefficient(name: str) -> Expression:
+    """The coefficient `name`, whose value is given with the problem."""
+    return Expression(sympy.Symbol(name, real=True))
+
+
+# --- functions of expressions, which are the functions of arrays too ------------------------------------------------
+
+
+def _function(name: str, symbolic: Callable[..., sympy.Expr]) -> Callable[[Any], Any]:
+    def apply(argument):
+        if isinstance(argument, Expression):
+            return Expression(symbolic(argument.formula))
+        import jax
+        import jax.numpy as jnp
+
+        return getattr(jnp, name, None)(argument) if hasattr(jnp, name) else getattr(jax.scipy.special, name)(argument)
+
+    apply.__name__ = apply.__qualname__ = name
+    apply.__doc__ = f"The function {name} of an expression (symbolic) or of an array (``jax.numpy``), elementwise."
+    return apply
+
+
+sin = _function("sin", sympy.sin)
+cos = _function("cos", sympy.cos)
+tan = _function("tan", sympy.tan)
+exp = _function("exp", sympy.exp)
+log = _function("log", sympy.log)
+sqrt = _function("sqrt", sympy.sqrt)
+sinh = _function("sinh", sympy.sinh)
+cosh = _function("cosh", sympy.cosh)
+tanh = _function("tanh", sympy.tanh)
+arctan = _function("arctan", sympy.atan)
+erf = _function("erf", sympy.erf)
+absolute = _function("abs", sympy.Abs)

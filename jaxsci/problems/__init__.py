@@ -1,0 +1,48 @@
+"""Problems: an equation on a domain with conditions, coefficients and a certified reference.
+
+Contract of this folder: a `Problem` says what is to be solved and nothing about how; a `Solution` is what every method
+returns.  ``jaxsci.problems.NAME(**coefficients)`` builds a catalogued problem.
+"""
+
+from jaxsci.problems.burgers import burgers as burgers
+from jaxsci.problems.catalogue import CATALOGUE as CATALOGUE
+from jaxsci.problems.catalogue import Entry as Entry
+from jaxsci.problems.catalogue import catalogued as catalogued
+from jaxsci.problems.conditions import Dirichlet as Dirichlet
+from jaxsci.problems.conditions import Neumann as Neumann
+from jaxsci.problems.conditions import Periodic as Periodic
+from jaxsci.problems.dispersive import kdv as kdv
+from jaxsci.problems.dispersive import kuramoto_sivashinsky as kuramoto_sivashinsky
+from jaxsci.problems.domain import Box as Box
+from jaxsci.problems.elliptic import helmholtz as helmholtz
+from jaxsci.problems.elliptic import poisson as poisson
+from jaxsci.problems.flow import navier_stokes_velocity as navier_stokes_velocity
+from jaxsci.problems.flow import navier_stokes_vorticity as navier_stokes_vorticity
+from jaxsci.problems.flow import vortex_mixing as vortex_mixing
+from jaxsci.problems.formula import Formula as Formula
+from jaxsci.problems.manufactured import manufactured as manufactured
+from jaxsci.problems.ode import lorenz as lorenz
+from jaxsci.problems.ode import lotka_volterra as lotka_volterra
+from jaxsci.problems.ode import robertson as robertson
+from jaxsci.problems.problem import Problem as Problem
+from jaxsci.problems.reaction import allen_cahn as allen_cahn
+from jaxsci.problems.reaction import fisher_kpp as fisher_kpp
+from jaxsci.problems.reaction import gray_scott as gray_scott
+from jaxsci.problems.reaction import gray_scott_spot as gray_scott_spot
+from jaxsci.problems.reference import Converged as Converged
+from jaxsci.problems.reference import Exact as Exact
+from jaxsci.problems.solution import Cost as Cost
+from jaxsci.problems.solution import Solution as Solution
+from jaxsci.problems.solution import saved_times as saved_times
+from jaxsci.problems.solve import Method as Method
+from jaxsci.problems.solve import solve as solve
+from jaxsci.problems.solve import stepper as stepper
+from jaxsci.problems.transport import advection as advection
+from jaxsci.problems.transport import heat as heat
+from jaxsci.problems.transport import wave as wave
+
+
+def __getattr__(name: str):
+    from jaxsci._checks import unknown_name
+
+    raise AttributeError(unknown_name("problem", name, CATALOGUE))

@@ -1,0 +1,66 @@
+"""Boundary conditions on the walls of a box."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxsci._checks import listed
+from jaxsci.problems.formula import Formula
+
+
+@dataclasses.dataclass(frozen=True)
+class Periodic:
+    """The field and all its derivatives agree at both ends of the interval."""
+
+
+class _Wall:
+    """A condition on one wall: a value for every unknown that is held there."""
+
+    kind: str
+
+    def __init__(self, value: Any = None, /, **values: Any):
+        """One value for the only unknown, ``Dirichlet(0)``, or values by unknown, ``Dirichlet(u=0, v=1)``."""
+        if (value is None) == (not values):
+            raise TypeError(f"{type(self).__name__}: give one value, or values by unknown, as in Dirichlet(u=0, v=1).")
+        self.single = None if value is None else Formula.of(value)
+        self.values: tuple[tuple[str, Formula], ...] = tuple((k, Formula.of(v)) for k, v in sorted(values.items()))
+
+    def for_unknowns(self, unknowns: tuple[str, ...]) -> Mapping[str, Formula]:
+        if self.single is None:
+            return dict(self.values)
+        if len(unknowns) != 1:
+            raise ValueError(
+                f"{type(self).__name__}: with the unknowns {listed(unknowns)} name them: {type(self).__name__}(u=..., v=...)."
+            )
+        return {unknowns[0]: self.single}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.single if self.single else dict(self.values)})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.single, self.values))
+
+
+class Dirichlet(_Wall):
+    """The unknown's value on the wall: a number, or a function of coordinates and coefficients.
+
+    Example:
+      >>> import jaxsci as js
+      >>> left, right = js.Dirichlet(0), js.Dirichlet(lambda t: js.sin(t))
+    """
+
+    kind = "dirichlet"
+
+
+class Neumann(_Wall):
+    """The unknown's derivative on the wall, along the coordinate (u_x on both walls of x; not the outward normal)."""
+
+    kind = "neumann"
+
+
+Boundary = Periodic | tuple[_Wall, _Wall]

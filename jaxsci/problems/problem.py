@@ -1,0 +1,260 @@
+"""A problem: an equation on a domain with conditions and coefficients. What is to be solved, and nothing about how."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxsci._checks import check_keys, listed
+from jaxsci.equations import Equation
+from jaxsci.equations.residual import check_coefficients
+from jaxsci.equations.printing import digest
+from jaxsci.problems.conditions import Boundary, Dirichlet, Neumann, Periodic
+from jaxsci.problems.domain import Box
+from jaxsci.problems.formula import Formula
+from jaxsci.problems.reference import Exact, Reference
+from jaxsci.problems.solution import DEFAULT_TIMES, Solution
+
+
+@jax.tree_util.register_pytree_node_class
+class Problem:
+    r"""An equation, a box, conditions and coefficients.
+
+    A pytree whose leaves are the coefficients: ``jax.grad`` and ``jax.vmap`` go through it. Everything else is static and
+    hashable.
+
+    Args:
+      equation: the `Equation`.
+      domain: the `Box`; a coordinate ``t`` makes it an initial-value problem.
+      coefficients: a value for each coefficient of the equation and of the conditions: a real scalar, or a function
+        (a pytree such as `jax.tree_util.Partial`) where the equation calls it.
+      initial: values at the start by unknown, and of first time derivatives as ``u_t`` where the equation has ``u.tt``:
+        numbers or functions of the spatial coordinates and coefficients.
+      boundary: by spatial coordinate: `Periodic()`, one wall condition for both ends, or a pair of them. Default periodic.
+      exact: the exact solution by unknown, where there is one.
+      times: where solutions are saved by default: 51 even times, unless the problem lives on a logarithmic scale.
+      reference: how to obtain a certified reference; by default the exact solution.
+      name, source: for messages, reports and the catalogue.
+    Raises:
+      KeyError, ValueError: naming the coefficient, condition or coordinate that is missing or wrong.
+    Example:
+      >>> import jax.numpy as jnp, jaxsci as js
+      >>> heat = js.Equation(lambda u, diffusivity: u.t - diffusivity * u.xx)
+      >>> problem = js.Problem(heat, js.Box(t=(0, 1), x=(0, 1)), coefficients={"diffusivity": 0.1},
+      ...                      initial={"u": lambda x: js.sin(jnp.pi * x)}, boundary={"x": js.Dirichlet(0)})
+      >>> problem
+      heat: u_t - diffusivity*u_xx = 0 on Box(t=(0, 1), x=(0, 1)) with diffusivity=0.1
+    """
+
+    def __init__(
+        self,
+        equation: Equation,
+        domain: Box,
+        *,
+        coefficients: Mapping[str, Any] | None = None,
+        initial: Mapping[str, Any] | None = None,
+        boundary: Mapping[str, Any] | None = None,
+        exact: Mapping[str, Any] | None = None,
+        reference: Reference | None = None,
+        times: Sequence[float] | None = None,
+        name: str | None = None,
+        source: str = "",
+    ):
+        self.equation = equation
+        self.domain = domain
+        self.coefficients = dict(coefficients or {})
+        self.name = name or equation.name
+        self.source = source
+        self.coordinates: tuple[str, ...] = domain.coordinates
+        self._check_coordinates()
+        formulas = lambda given: tuple((k, Formula.of(v)) for k, v in sorted((given or {}).items()))  # noqa: E731
+        self._initial = formulas(initial)
+        self._exact = formulas(exact)
+        self._boundary = tuple((axis, self._boundary_of(axis, dict(boundary or {}))) for axis in domain.space)
+        self._check_names(boundary or {})
+        self._reference = reference if reference is not None else Exact() if self._exact else None
+        self._times = None if times is None else tuple(float(t) for t in times)
+
+    # --- what it is made of ----------------------------------------------------------------------------------------
+
+    @property
+    def unknowns(self) -> tuple[str, ...]:
+        return self.equation.unknowns
+
+    @property
+    def initial(self) -> dict[str, Formula]:
+        return dict(self._initial)
+
+    @property
+    def boundary(self) -> dict[str, Boundary]:
+        return dict(self._boundary)
+
+    @property
+    def exact(self) -> dict[str, Formula]:
+        return dict(self._exact)
+
+    @property
+    def times(self) -> np.ndarray | None:
+        """Where solutions are saved unless `solve` is told other times."""
+        if self.is_steady:
+            return None
+        return np.linspace(*self.domain["t"], DEFAULT_TIMES) if self._times is None else np.asarray(self._times)
+
+    @property
+    def is_steady(self) -> bool:
+        return "t" not in self.domain
+
+    def time_order(self, unknown: str) -> int:
+        """The highest time derivative of an unknown: how many initial values it needs."""
+        return max(letters.count("t") for name, letters in self.equation.partials if name == unknown)
+
+    def with_coefficients(self, **values: Any) -> Problem:
+        """The same problem with other coefficient values.
+
+        Example:
+          >>> import jaxsci as js
+          >>> js.problems.burgers().with_coefficients(viscosity=0.05).coefficients
+          {'viscosity': 0.05}
+        """
+        check_keys("coefficient", values, self.coefficients)
+        new = self._shallow_copy()
+        new.coefficients = {**self.coefficients, **values}
+        check_coefficients(new.coefficients, tuple(new.coefficients))
+        return new
+
+    @property
+    def identity(self) -> str:
+        """Sixteen hexadecimal digits that identify equation, domain, conditions and the values of the coefficients.
+
+        Raises:
+          TypeError: a coefficient is traced, so that it has no value yet.
+        """
+        parts = [self.equation.identity, repr(self.domain._intervals)]
+        for name, value in sorted(self.coefficients.items()):
+            if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+                raise TypeError(f"identity: coefficient {name} is traced and has no value; ask outside jit, grad and vmap.")
+            parts.append(f"{name}={[np.asarray(leaf, float).tobytes().hex() for leaf in jax.tree.leaves(value)]}")
+        space = self.domain.space
+        parts += [f"{k}:{f.identity(space, self.coefficients)}" for k, f in self._initial]
+        for axis, boundary in self._boundary:
+            if isinstance(boundary, Periodic):
+                parts.append(f"{axis}:periodic")
+                continue
+            for wall in boundary:
+                values = wall.for_unknowns(self.unknowns)
+                texts = [f"{k}:{f.identity(self.coordinates, self.coefficients)}" for k, f in sorted(values.items())]
+                parts.append(f"{axis}:{wall.kind}:{texts}")
+        return digest(*parts)
+
+    # --- solutions -------------------------------------------------------------------------------------------------
+
+    def reference(self, ts: Any = None) -> Solution:
+        """A certified solution: `error_estimate` states its own relative L2 error, its floor.
+
+        Args:
+          ts: times to have it at, ``[T]``; a default set of 51 otherwise.
+        Raises:
+          ValueError: the problem has neither an exact solution nor a recipe for a numerical one.
+        """
+        if self._reference is None:
+            raise ValueError(
+                f"{self.name} has no reference: give exact={{...}} or reference=... when you define the problem, or solve it "
+                "twice with js.Spectral at two resolutions and take the difference as the error."
+            )
+        return self._reference.solution(self, ts)
+
+    def exact_field(self, *point: Any) -> Any:
+        """The exact solution at ONE point, ``[unknowns]``: a field for `jaxsci.residual`."""
+        import jax.numpy as jnp
+
+        if not self._exact:
+            raise ValueError(f"{self.name} has no exact solution in closed form; use its reference().")
+        here = dict(zip(self.coordinates, point, strict=True))
+        return jnp.stack([self.exact[name](here, self.coefficients) for name in self.unknowns])
+
+    # --- printing --------------------------------------------------------------------------------------------------
+
+    def latex(self) -> str:
+        return self.equation.latex()
+
+    def _repr_latex_(self) -> str:
+        return self.equation._repr_latex_()
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in self.coefficients.items())
+        return f"{self.name}: {self.equation!r} on {self.domain!r}" + (f" with {values}" if values else "")
+
+    # --- pytree ----------------------------------------------------------------------------------------------------
+
+    def _static(self) -> tuple:
+        conditions = (self._initial, self._boundary, self._exact)
+        return (self.equation, self.domain, *conditions, self._reference, self._times, self.name, self.source)
+
+    def tree_flatten(self):
+        return (self.coefficients,), self._static()
+
+    @classmethod
+    def tree_unflatten(cls, static, children):
+        new = object.__new__(cls)
+        new.equation, new.domain, new._initial, new._boundary, new._exact = static[:5]
+        new._reference, new._times, new.name, new.source = static[5:]
+        (new.coefficients,) = children
+        new.coordinates = new.domain.coordinates
+        return new
+
+    def _shallow_copy(self) -> Problem:
+        return self.tree_unflatten(self._static(), (self.coefficients,))
+
+    # --- checks ----------------------------------------------------------------------------------------------------
+
+    def _check_coordinates(self) -> None:
+        missing = [c for c in self.equation.coordinates if c not in self.domain]
+        if missing:
+            raise ValueError(
+                f"{self.name}: the equation {self.equation!r} has the coordinate {listed(missing)}, "
+                f"which {self.domain!r} lacks."
+            )
+        if "t" in self.domain and "t" not in self.equation.coordinates:
+            raise ValueError(f"{self.name}: the box has a time t, but no time derivative occurs in {self.equation!r}.")
+
+    def _boundary_of(self, axis: str, given: dict[str, Any]) -> Boundary:
+        condition = given.get(axis, Periodic())
+        if isinstance(condition, Periodic | Dirichlet | Neumann):
+            return condition if isinstance(condition, Periodic) else (condition, condition)
+        if isinstance(condition, Sequence) and len(condition) == 2:
+            lower, upper = condition
+            if isinstance(lower, Dirichlet | Neumann) and isinstance(upper, Dirichlet | Neumann):
+                return lower, upper
+        raise ValueError(
+            f"{self.name}: the boundary of {axis} must be Periodic(), a wall condition, or a pair of them (lower, upper); "
+            f"got {condition!r}."
+        )
+
+    def _check_names(self, boundary: Mapping[str, Any]) -> None:
+        check_keys("boundary of coordinate", boundary, self.domain.space)
+        needed = {u: self.time_order(u) for u in self.unknowns} if not self.is_steady else {}
+        too_high = [u for u, order in needed.items() if order > 2]
+        if too_high:
+            raise ValueError(f"{self.name}: time derivatives above the second are not supported, found for {listed(too_high)}.")
+        names = [u + "_t" * k for u, order in needed.items() for k in range(order)]
+        check_keys("initial value", self.initial, names, complete=True)
+        if self._exact:
+            check_keys("exact solution of", self.exact, self.unknowns, complete=True)
+        formulas = [(f"initial value {k}", f, self.domain.space) for k, f in self._initial]
+        formulas += [(f"exact solution {k}", f, self.coordinates) for k, f in self._exact]
+        for axis, condition in self._boundary:
+            if isinstance(condition, Periodic):
+                continue
+            for wall in condition:
+                values = wall.for_unknowns(self.unknowns)
+                check_keys(f"unknown on the wall of {axis}", values, self.unknowns)
+                formulas += [(f"value of {k} on the wall of {axis}", f, self.coordinates) for k, f in values.items()]
+        used: set[str] = set(self.equation.coefficients)
+        for what, formula, coordinates in formulas:
+            formula.check(what, coordinates, tuple(self.coefficients))
+            used |= set(formula.arguments) - set(self.coordinates)
+        check_coefficients(self.coefficients, tuple(sorted(used)))

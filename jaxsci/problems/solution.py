@@ -1,0 +1,159 @@
+"""The solution that every method returns."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxsci._checks import check_keys
+
+# Points of one chunk in `evaluate`: bounds the memory of interpolants that touch a whole grid per point.
+CHUNK = 1024
+
+
+class Cost(NamedTuple):
+    """What a solution cost, in seconds of wall time; compile time stands apart from the rest."""
+
+    compile_seconds: float = 0.0  # tracing and compiling
+    training_seconds: float = 0.0  # fitting parameters (methods that learn)
+    solve_seconds: float = 0.0  # everything else: stepping, factorising
+
+    @property
+    def total_seconds(self) -> float:
+        return self.compile_seconds + self.training_seconds + self.solve_seconds
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """The solution of a problem by some method. A pytree, so that jit, vmap and grad pass through `solve`.
+
+    Attributes:
+      problem: what was solved (its coefficients are leaves).
+      ts: times of the saved fields, ``[T]``; None for a steady problem.
+      grid: spatial coordinates of the saved fields, one 1-D array per axis.
+      fields: ``[T, unknowns, *space]`` (``[unknowns, *space]`` for a steady problem); ``solution["u"]`` picks one.
+      field: the solution as a function of ONE point, ``field(t, x) -> [unknowns]``, differentiable.
+      error_estimate: estimated relative L2 error; NaN where the method has no estimate.
+      stats: numbers about the run, by name.
+      cost: a `Cost`; zeros where the solution was made inside jit.
+    """
+
+    problem: Any
+    ts: Float[Array, " times"] | None
+    grid: dict[str, Any]
+    fields: Float[Array, "..."]
+    field: Callable[..., Any]
+    error_estimate: Any
+    stats: dict[str, Any]
+    cost: Cost
+
+    def evaluate(self, **coordinates: Any) -> Float[Array, "..."]:
+        """The solution anywhere in the box.
+
+        Args:
+          **coordinates: one number or array for every coordinate of the problem; they broadcast.
+        Returns:
+          The broadcast shape for one unknown, ``[unknowns, *shape]`` for several.
+        Raises:
+          KeyError: a coordinate is missing or unknown.
+          ValueError: a coordinate is outside the box.
+        Example:
+          >>> import jaxsci as js
+          >>> solution = js.problems.heat().reference()
+          >>> solution.evaluate(t=0.5, x=[0.25, 0.5, 0.75]).shape
+          (3,)
+        """
+        names = self.problem.coordinates
+        check_keys("coordinate", coordinates, names, complete=True)
+        arrays = [jnp.asarray(coordinates[name], dtype=self.fields.dtype) for name in names]
+        for name, array in zip(names, arrays, strict=True):
+            _check_inside(self.problem.domain[name], name, array)
+        shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
+        points = jnp.stack([jnp.ravel(jnp.broadcast_to(array, shape)) for array in arrays], axis=-1)
+        values = _evaluate(self.field, points)
+        values = jnp.moveaxis(values, -1, 0).reshape((-1, *shape))
+        return values[0] if len(self.problem.unknowns) == 1 else values
+
+    def __getitem__(self, name: str) -> Float[Array, "..."]:
+        """``solution["u"]``: one unknown's saved field, ``[T, *space]``."""
+        check_keys("unknown", {name: None}, self.problem.unknowns)
+        axis = 0 if self.ts is None else 1
+        return jnp.take(self.fields, self.problem.unknowns.index(name), axis=axis)
+
+    def check(self) -> Solution:
+        """Raise where the solution is not finite, naming the first time at which it is not; return it otherwise.
+
+        Raises:
+          FloatingPointError: with the cure.
+        """
+        finite = np.isfinite(np.asarray(self.fields))
+        if finite.all():
+            return self
+        where = ""
+        if self.ts is not None:
+            first = int(np.argmin(finite.reshape(finite.shape[0], -1).all(axis=1)))
+            where = f" from t = {float(self.ts[first]):g} on"
+        raise FloatingPointError(
+            f"{self.problem.name}: the solution is not finite{where}. A smaller step (dt) or a finer grid (n) is the usual "
+            "cure; a network's fit wants float64 and a smaller learning rate."
+        )
+
+    def __repr__(self) -> str:
+        estimate = self.error_estimate
+        shown = f"{float(estimate):.1e}" if not isinstance(estimate, jax.core.Tracer) and np.ndim(estimate) == 0 else "?"
+        return f"Solution({self.problem.name}, fields {self.fields.shape} {self.fields.dtype}, error estimate {shown})"
+
+
+def _check_inside(interval: tuple[float, float], name: str, values: Any) -> None:
+    if isinstance(values, jax.core.Tracer) or values.size == 0:
+        return
+    slack = 1e-5 * (interval[1] - interval[0])
+    low, high = float(values.min()), float(values.max())
+    if not (interval[0] - slack <= low and high <= interval[1] + slack):
+        raise ValueError(f"coordinate {name} must lie in [{interval[0]:g}, {interval[1]:g}], got [{low:g}, {high:g}].")
+
+
+@jax.jit
+def _evaluate(field: Callable[..., Any], points: Float[Array, "points coordinates"]) -> Float[Array, "points unknowns"]:
+    return jax.lax.map(lambda point: jnp.atleast_1d(field(*point)), points, batch_size=min(CHUNK, len(points)))
+
+
+DEFAULT_TIMES = 51
+
+
+def saved_times(problem: Any, ts: Any = None) -> np.ndarray:
+    """The times to save at, checked: ``[T]`` float64 on the host; the problem's own where none are asked for.
+
+    Raises:
+      ValueError: not a 1-D increasing list of at least two finite times inside the problem's interval.
+    """
+    start, end = problem.domain["t"]
+    if ts is None:
+        return problem.times
+    if isinstance(ts, jax.core.Tracer):
+        raise TypeError("ts must be concrete: the saved times decide the shape of the result. Pass a NumPy array.")
+    ts = np.asarray(ts, float)
+    if ts.ndim != 1 or len(ts) < 2:
+        raise ValueError(f"ts must be a list of at least two times, got shape {ts.shape}.")
+    slack = 1e-6 * (end - start)
+    if not np.isfinite(ts).all() or (np.diff(ts) <= 0).any() or ts[0] < start - slack or ts[-1] > end + slack:
+        raise ValueError(f"ts must increase and lie in [{start:g}, {end:g}], got {ts[0]:g} to {ts[-1]:g} ({len(ts)} times).")
+    return np.clip(ts, start, end)
+
+
+def sample(field: Callable[..., Any], ts: Any, grid: Mapping[str, Any]) -> Float[Array, "..."]:
+    """A field on a grid as saved fields: ``[T, unknowns, *space]``, or ``[unknowns, *space]`` without times."""
+    axes = [*([] if ts is None else [jnp.asarray(ts)]), *(jnp.asarray(axis) for axis in grid.values())]
+    mesh = jnp.meshgrid(*axes, indexing="ij")
+    points = jnp.stack([jnp.ravel(m) for m in mesh], axis=-1)
+    values = _evaluate(field, points).reshape((*mesh[0].shape, -1))
+    return jnp.moveaxis(values, -1, 0 if ts is None else 1)
+
+

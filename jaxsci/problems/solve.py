@@ -1,0 +1,70 @@
+"""Problem x Method -> Solution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from jaxsci.problems.problem import Problem
+from jaxsci.problems.solution import Solution
+
+
+class Method(Protocol):
+    """How to solve: a frozen, hashable description with one verb. `Spectral`, `Adaptive`, `Neural`, ... or your own."""
+
+    def solve(self, problem: Problem, *, ts: Any = None, key: Any = None, progress: Callable | None = None) -> Solution: ...
+
+
+def solve(
+    problem: Problem, method: Method, *, ts: Any = None, key: Any = None, progress: Callable[[str], None] | None = None
+) -> Solution:
+    """Solve a problem by a method.
+
+    Args:
+      problem: what to solve.
+      method: how: `Spectral`, `Adaptive`, `Neural`, `RandomFeatures`, or anything with the same ``solve``.
+      ts: times to save the solution at, ``[T]``; 51 even ones by default. They decide what is stored, not how accurately
+        it is computed. Ignored for steady problems.
+      key: a `jax.random.key` for methods that draw random numbers; ``jax.random.key(0)`` by default.
+      progress: called with a line of text now and then.
+    Returns:
+      A `Solution`. Numerical methods pass jit, vmap and grad in the problem's coefficients.
+    Raises:
+      TypeError: the method is none.
+      ValueError: the method cannot solve this kind of problem; the message says which can.
+    Example:
+      >>> import jaxsci as js
+      >>> solution = js.solve(js.problems.heat(), js.Spectral(n=32))
+      >>> solution
+      Solution(heat, fields (51, 1, 33) float32, error estimate 4.2e-08)
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"solve(problem, method): the first argument must be a Problem, got {type(problem).__name__}.")
+    if not callable(getattr(method, "solve", None)):
+        raise TypeError(
+            f"solve(problem, method): {type(method).__name__} is no method. Use js.Spectral(...), js.Adaptive(...), "
+            "js.Neural(...), js.RandomFeatures(...), or an object with the same solve()."
+        )
+    return method.solve(problem, ts=ts, key=key, progress=progress)
+
+
+def stepper(problem: Problem, method: Any) -> Any:
+    """One step of a numerical method as pure functions.
+
+    Args:
+      method: a method with a fixed step, such as ``js.Spectral(n=256, dt=1e-2)``.
+    Returns:
+      ``s`` with ``s.step(state, coefficients=None) -> state``, ``s.encode(fields) -> state``, ``s.decode(state)`` -> fields
+      on the grid ``[unknowns, *space]``, ``s.initial()`` and ``s.with_coefficients(...)``; all pass jit, vmap, grad, scan.
+    Raises:
+      TypeError: the method has no fixed step to offer.
+    Example:
+      >>> import jax, jaxsci as js
+      >>> s = js.stepper(js.problems.burgers(), js.Spectral(n=128, dt=1e-2))
+      >>> state, _ = jax.lax.scan(lambda state, _: (s.step(state), None), s.initial(), length=10)
+      >>> s.decode(state).shape
+      (1, 129)
+    """
+    if not callable(getattr(method, "stepper", None)):
+        raise TypeError(f"stepper: {type(method).__name__} has no single step; use js.Spectral(n=..., dt=...).")
+    return method.stepper(problem)

@@ -1,0 +1,166 @@
+"""Adaptive time stepping by diffrax: ODEs, and PDEs by the method of lines."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+
+from jaxsci._timing import Stopwatch
+from jaxsci.problems import Cost, Problem, Solution, saved_times
+from jaxsci.problems.reference import RECIPES
+from jaxsci.solvers.discretise import discretise
+from jaxsci.solvers.lines import FourierLines
+from jaxsci.solvers.rollout import InterpolatedField, Lines, Times, finish, rate
+from jaxsci.solvers.spectral import Spectral, is_traced, relative_difference
+from jaxsci.solvers.torus import Torus
+
+_STIFF = 1e4  # fastest rate times duration beyond which an implicit solver is chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class Adaptive:
+    """Adaptive Runge-Kutta methods of diffrax, on ODE systems and (by the method of lines) on PDEs.
+
+    A PDE is discretised in space as `Spectral` does it, and its stiff linear part is stepped like the rest: for
+    semilinear PDEs `Spectral` is the better method, often by orders of magnitude.
+
+    Args:
+      rtol, atol: tolerances of the step size controller.
+      n: grid intervals per axis for a PDE; not used for an ODE.
+      solver: a diffrax solver. By default an implicit one (Kvaerno5) for an ODE whose fastest rate times the duration
+        exceeds 1e4, or whose coefficients are traced; else Dopri8 for rtol < 1e-7, Tsit5 above.
+      adjoint: how to differentiate, a diffrax adjoint; by default reverse mode with recursive checkpoints. For forward mode
+        (``jax.jvp``, ``jax.jacfwd``) give ``diffrax.ForwardMode()``.
+      max_steps: where to give up; ``solution.check()`` then says so.
+      estimate: run once more with ten times the tolerances for the error estimate (time in ``stats["estimate_seconds"]``).
+    Example:
+      >>> import jaxsci as js
+      >>> js.solve(js.problems.lotka_volterra(), js.Adaptive(rtol=1e-4)).fields.shape
+      (51, 2)
+    Reference: Kidger (2021), *On neural differential equations*, and the solvers cited there.
+    """
+
+    rtol: float = 1e-8
+    atol: float = 1e-10
+    n: int | tuple[int, ...] = 128
+    solver: Any = None
+    adjoint: Any = None
+    max_steps: int = 100_000
+    estimate: bool = True
+
+    def __post_init__(self):
+        if not (self.rtol > 0 and self.atol >= 0):
+            raise ValueError(f"Adaptive: rtol must be positive and atol not negative, got {self.rtol!r}, {self.atol!r}.")
+
+    def solve(self, problem: Problem, *, ts: Any = None, key: Any = None, progress: Callable | None = None) -> Solution:
+        """See `jaxsci.solve`. Deterministic: the key is not used."""
+        del key, progress
+        if problem.is_steady:
+            raise ValueError(f"Adaptive: {problem.name} is steady; use js.Spectral, js.RandomFeatures or js.Neural.")
+        space = problem.domain.space
+        lines: Lines = discretise(problem, self.n) if space else FourierLines(problem.equation, Torus(()), ((),) * len(problem.unknowns))
+        ts, dtype = saved_times(problem, ts), jnp.result_type(float)
+        times = Times(jnp.asarray(ts, dtype), jnp.asarray(problem.domain["t"][0], dtype))
+        solver = self._choose(problem, lines, times)
+        adjoint = self.adjoint if self.adjoint is not None else diffrax.RecursiveCheckpointAdjoint()
+        tolerances = jnp.asarray([self.rtol, self.atol], dtype)
+        arguments = (lines, solver, adjoint, self.max_steps)
+        traced = is_traced(problem)
+        error, cost, stats = jnp.asarray(jnp.nan), Cost(), {}
+        if traced:
+            states, steps, succeeded = _integrate(*arguments, problem, times, tolerances)
+        else:
+            with Stopwatch() as watch:
+                states, steps, succeeded = jax.block_until_ready(_integrate(*arguments, problem, times, tolerances))
+            cost = Cost(watch.compile_seconds, 0.0, watch.run_seconds)
+            if self.estimate:
+                with Stopwatch() as extra:
+                    coarse, _, _ = _integrate(*arguments, problem, times, 10 * tolerances)
+                    error = relative_difference(coarse, states)
+                stats["estimate_seconds"] = extra.wall_seconds
+        run = finish(lines, problem, times, states)
+        field = InterpolatedField(lines, times, run.profiles, run.slopes, run.curvatures)
+        grid = {name: jnp.asarray(x, dtype) for name, x in lines.grid().items()}
+        stats |= {"steps": steps, "succeeded": succeeded}
+        return Solution(problem, times.ts, grid, run.fields, field, error + run.tail, stats, cost)
+
+    def _choose(self, problem: Problem, lines: Lines, times: Times) -> Any:
+        if self.solver is not None:
+            return self.solver
+        if not problem.domain.space and (is_traced(problem) or _fastest_rate(lines, problem, times) > _STIFF):
+            return diffrax.Kvaerno5()
+        return diffrax.Dopri8() if self.rtol < 1e-7 else diffrax.Tsit5()
+
+
+def _fastest_rate(lines: Lines, problem: Problem, times: Times) -> float:
+    """Largest |eigenvalue| of the Jacobian at the start, times the duration."""
+    operators = lines.operators(problem.coefficients, times.ts.dtype)
+    start = lines.initial_state(problem, times.ts.dtype)
+    jacobian = jax.jacfwd(lambda s: rate(lines, operators, problem.coefficients, s, times.start))(start)
+    return float(jnp.max(jnp.abs(jnp.linalg.eigvals(jacobian))) * (times.ts[-1] - times.start))
+
+
+@functools.partial(jax.jit, static_argnames=("lines", "solver", "adjoint", "max_steps"))
+def _integrate(lines: Lines, solver: Any, adjoint: Any, max_steps: int, problem: Problem, times: Times, tolerances: Any):
+    """States at the saved times. Complex states travel as pairs of real ones, which is what diffrax supports fully."""
+    operators = lines.operators(problem.coefficients, times.ts.dtype)
+    initial = lines.initial_state(problem, times.ts.dtype)
+    is_complex = jnp.iscomplexobj(initial)
+
+    def pack(state):
+        return jnp.stack([state.real, state.imag]) if is_complex else state
+
+    def unpack(state):
+        return jax.lax.complex(state[0], state[1]) if is_complex else state
+
+    def vector_field(t, y, _):
+        return pack(rate(lines, operators, problem.coefficients, unpack(y), t))
+
+    out = diffrax.diffeqsolve(
+        diffrax.ODETerm(vector_field),
+        solver,
+        times.start,
+        times.ts[-1],
+        None,
+        pack(initial),
+        saveat=diffrax.SaveAt(ts=times.ts),
+        stepsize_controller=diffrax.PIDController(rtol=tolerances[0], atol=tolerances[1]),
+        adjoint=adjoint,
+        max_steps=max_steps,
+        throw=False,
+    )
+    ys = out.ys
+    states = jax.lax.complex(ys[:, 0], ys[:, 1]) if is_complex else ys
+    return states, out.stats["num_steps"], out.result == diffrax.RESULTS.successful
+
+
+def _spectral_reference(problem: Problem, ts: Any, *, n: int, rtol: float) -> Solution:
+    """n points against 2 n, the step halved on each until rtol: the difference bounds the error of the coarser."""
+    coarse = Spectral(n=n, rtol=rtol).solve(problem, ts=ts)
+    fine = Spectral(n=2 * n, rtol=rtol).solve(problem, ts=ts)
+    return _with_difference(coarse, fine)
+
+
+def _adaptive_reference(problem: Problem, ts: Any, *, rtol: float, atol: float) -> Solution:
+    """Tolerances against a tenth of them: the difference bounds the error of the looser run."""
+    loose = Adaptive(rtol=10 * rtol, atol=10 * atol, estimate=False).solve(problem, ts=ts)
+    tight = Adaptive(rtol=rtol, atol=atol, estimate=False).solve(problem, ts=ts)
+    return _with_difference(loose, tight)
+
+
+def _with_difference(coarse: Solution, fine: Solution) -> Solution:
+    every = tuple(max(len(b) // len(a), 1) for a, b in zip(coarse.grid.values(), fine.grid.values(), strict=True))
+    shared = fine.fields[(slice(None), slice(None), *(slice(None, None, step) for step in every))]
+    difference = relative_difference(coarse.fields, shared)
+    floor = jnp.maximum(difference, 10 * jnp.finfo(fine.fields.dtype).eps)
+    return dataclasses.replace(fine, error_estimate=floor)
+
+
+RECIPES["spectral"] = _spectral_reference
+RECIPES["adaptive"] = _adaptive_reference

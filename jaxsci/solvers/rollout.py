@@ -1,0 +1,157 @@
+"""Running a semi-discrete problem through a list of times, and turning the states into a solution."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsci.problems import Problem
+from jaxsci.solvers import etdrk
+from jaxsci.solvers.hermite import quintic
+
+
+class Lines(Protocol):
+    """An equation discretised in space: d(state)/dt = L state + N(state, t). Static and hashable.
+
+    Between a state and the fields stands a *profile*: the unknowns in the form that the discretisation interpolates
+    (Fourier modes, or values at nodes with the walls filled in).
+    """
+
+    @property
+    def kind(self) -> etdrk.Kind: ...
+    @property
+    def has_rest(self) -> bool: ...
+    def grid(self) -> dict[str, np.ndarray]: ...
+    def initial_state(self, problem: Problem, dtype: Any) -> Any: ...
+    def operators(self, coefficients: Any, dtype: Any) -> Any: ...
+    def nonlinear(self, operators: Any, coefficients: Any, state: Any, t: Any) -> Any: ...
+    def profile(self, operators: Any, coefficients: Any, state: Any, t: Any) -> Any: ...
+    def encode(self, components: Any) -> Any: ...
+    def decode(self, profile: Any) -> Any: ...
+    def at_point(self, profile: Any, point: tuple[Any, ...]) -> Any: ...
+    def tail(self, profile: Any) -> Any: ...
+
+
+class Times(NamedTuple):
+    """Saved times and the intervals that lead to them; the first interval is empty where the start is saved."""
+
+    ts: Any  # [T]
+    start: Any  # []
+
+
+def rate(lines: Lines, operators: Any, coefficients: Any, state: Any, t: Any) -> Any:
+    """d(state)/dt."""
+    linear = etdrk.apply(lines.kind, operators.linear, state)
+    return linear + lines.nonlinear(operators, coefficients, state, t) if lines.has_rest else linear
+
+
+def nonlinear_part(lines: Lines, operators: Any, coefficients: Any) -> Any:
+    """N(state, t), or None where there is none."""
+    if not lines.has_rest:
+        return None
+    return lambda state, t: lines.nonlinear(operators, coefficients, state, t)
+
+
+@functools.partial(jax.jit, static_argnames=("lines", "order", "uniform", "steps"))
+def states_with_static_steps(lines: Lines, order: int, uniform: bool, steps: int, problem: Problem, times: Times) -> Any:
+    """States at the saved times, with a fixed number of steps per interval: a scan, differentiable in reverse."""
+    return _states(lines, order, uniform, steps, problem, times)
+
+
+@functools.partial(jax.jit, static_argnames=("lines", "order", "uniform"))
+def states_with_traced_steps(lines: Lines, order: int, uniform: bool, steps: Any, problem: Problem, times: Times) -> Any:
+    """The same with the number of steps traced: one program for every step size, not differentiable in reverse."""
+    return _states(lines, order, uniform, steps, problem, times)
+
+
+def _states(lines: Lines, order: int, uniform: bool, steps: Any, problem: Problem, times: Times) -> Any:
+    dtype = times.ts.dtype
+    coefficients = problem.coefficients
+    operators = lines.operators(coefficients, dtype)
+    nonlinear = nonlinear_part(lines, operators, coefficients)
+    initial = lines.initial_state(problem, dtype)
+    starts = jnp.concatenate([times.start[None], times.ts[:-1]])
+    shared = etdrk.tables(lines.kind, operators.linear, (times.ts[-1] - times.ts[-2]) / steps, order) if uniform else None
+
+    def interval(state, span):
+        start, end = span
+        table = shared
+        if table is None:
+            table = etdrk.tables(lines.kind, operators.linear, (end - start) / steps, order)
+        state = etdrk.advance(lines.kind, order, table, nonlinear, state, start, steps)
+        return state, state
+
+    if uniform:  # the first interval is empty, the others are equal
+        initial = initial.astype(jnp.result_type(initial, operators.linear))
+        _, states = jax.lax.scan(interval, initial, (starts[1:], times.ts[1:]))
+        return jnp.concatenate([initial[None], states])
+    _, states = jax.lax.scan(interval, initial.astype(jnp.result_type(initial, operators.linear)), (starts, times.ts))
+    return states
+
+
+class Run(NamedTuple):
+    """States turned into what a solution holds."""
+
+    fields: Any  # [T, unknowns, *box]
+    profiles: Any  # [T, ...], with first and second time derivatives for interpolation
+    slopes: Any
+    curvatures: Any
+    tail: Any  # share of the norm in the highest modes, the largest over time
+
+
+@functools.partial(jax.jit, static_argnames=("lines",))
+def finish(lines: Lines, problem: Problem, times: Times, states: Any) -> Run:
+    """Fields on the grid, and profiles with two time derivatives, at every saved time."""
+    operators = lines.operators(problem.coefficients, times.ts.dtype)
+
+    def flow(state, t):
+        return rate(lines, operators, problem.coefficients, state, t)
+
+    def profile(state, t):
+        return lines.profile(operators, problem.coefficients, state, t)
+
+    def along(function, state, t):  # d/dt of function(state(t), t) along the flow
+        return jax.jvp(function, (state, t), (flow(state, t), jnp.ones_like(t)))
+
+    def at_time(pair):
+        state, t = pair
+        value, slope = along(profile, state, t)
+        _, curvature = along(lambda s, u: along(profile, s, u)[1], state, t)
+        return value, slope, curvature
+
+    profiles, slopes, curvatures = jax.lax.map(at_time, (states, times.ts))
+    tail = jnp.max(jax.vmap(lines.tail)(profiles))
+    return Run(lines.decode(profiles), profiles, slopes, curvatures, tail)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class InterpolatedField:
+    """A solution between its saved times and grid points: quintic Hermite in time, the discretisation's own in space."""
+
+    lines: Lines = dataclasses.field(metadata={"static": True})
+    times: Times
+    profiles: Any
+    slopes: Any
+    curvatures: Any
+
+    def __call__(self, t: Any, *point: Any) -> Any:
+        profile = quintic(self.times.ts, self.profiles, self.slopes, self.curvatures, t)
+        return self.lines.at_point(profile, point)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SteadyField:
+    """A steady solution between its grid points."""
+
+    lines: Lines = dataclasses.field(metadata={"static": True})
+    profile: Any
+
+    def __call__(self, *point: Any) -> Any:
+        return self.lines.at_point(self.profile, point)

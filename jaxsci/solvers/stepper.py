@@ -1,0 +1,119 @@
+"""Steppers: one step of a solver as a pure function, for loops, losses and controllers that people write themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsci._checks import check_keys
+from jaxsci.equations.residual import check_coefficients
+from jaxsci.problems import Problem
+from jaxsci.solvers import etdrk
+from jaxsci.solvers.rollout import Lines, nonlinear_part
+
+
+class State(NamedTuple):
+    """What a stepper carries: the solver's own representation of the fields, and the time."""
+
+    values: Any
+    t: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Stepper:
+    """A solver's step; made by `jaxsci.stepper`. A pytree: jit, vmap, grad and scan go through it and its methods.
+
+    Attributes:
+      problem: with the coefficients of the prepared tables.
+      dt: the step.
+    """
+
+    lines: Lines = dataclasses.field(metadata={"static": True})
+    order: int = dataclasses.field(metadata={"static": True})
+    problem: Problem
+    dt: Any
+    operators: Any
+    tables: etdrk.Tables
+
+    @staticmethod
+    def of(problem: Problem, lines: Lines, order: int, dt: Any) -> Stepper:
+        operators, tables = _prepare(lines, order, problem.coefficients, jnp.asarray(dt, jnp.result_type(float)))
+        return Stepper(lines, order, problem, dt, operators, tables)
+
+    def with_coefficients(self, **values: Any) -> Stepper:
+        """The stepper for other coefficients, its tables computed once: do this outside a loop."""
+        return Stepper.of(self.problem.with_coefficients(**values), self.lines, self.order, self.dt)
+
+    def initial(self) -> State:
+        """The state at the problem's start."""
+        dtype = self.tables.h.dtype
+        values = self.lines.initial_state(self.problem, dtype)
+        t = jnp.asarray(self.problem.domain["t"][0], dtype)
+        return State(values.astype(jnp.result_type(values, self.operators.linear)), t)
+
+    def step(self, state: State, coefficients: Mapping[str, Any] | None = None) -> State:
+        """The state one step later.
+
+        Args:
+          coefficients: values that replace the problem's own for this step. The tables are then made anew, which costs
+            more than the step itself on small grids: in a loop, `with_coefficients` once is cheaper.
+        """
+        if coefficients is not None:
+            check_keys("coefficient", coefficients, self.problem.coefficients)
+            check_coefficients(dict(coefficients), tuple(self.problem.coefficients), complete=False)
+            return self.with_coefficients(**coefficients).step(state)
+        nonlinear = nonlinear_part(self.lines, self.operators, self.problem.coefficients)
+        values = etdrk.step(self.lines.kind, self.order, self.tables, nonlinear, state.values, state.t)
+        return State(values, state.t + self.tables.h)
+
+    def encode(self, fields: Any, t: Any = None) -> State:
+        """Fields on the grid to a state.
+
+        Args:
+          fields: ``[evolved fields, *space]``, a dict by name (``u``, and ``u_t`` where the equation has u.tt), or
+            ``[*space]`` for a single one. Unknowns without a time derivative are not part of it.
+          t: the time; the problem's start by default.
+        Raises:
+          ValueError: a shape that is not the grid's.
+        """
+        names = self.lines.component_names
+        shape = tuple(len(axis) for axis in self.lines.grid().values())
+        if isinstance(fields, Mapping):
+            check_keys("field", fields, names, complete=True)
+            fields = jnp.stack([jnp.asarray(fields[name]) for name in names])
+        fields = jnp.asarray(fields)
+        if fields.shape == shape and len(names) == 1:
+            fields = fields[None]
+        if fields.shape != (len(names), *shape):
+            raise ValueError(
+                f"encode: the fields {', '.join(names)} on this grid have shape {(len(names), *shape)}, got {fields.shape}. "
+                "For a batch use jax.vmap."
+            )
+        start = self.problem.domain["t"][0] if t is None else t
+        values = self.lines.encode(fields)
+        return State(
+            values.astype(jnp.result_type(values, self.operators.linear)), jnp.asarray(start, self.tables.h.dtype)
+        )
+
+    def decode(self, state: State) -> Any:
+        """A state to the unknowns on the grid, ``[unknowns, *space]``."""
+        profile = self.lines.profile(self.operators, self.problem.coefficients, state.values, state.t)
+        return self.lines.decode(profile)
+
+    @property
+    def grid(self) -> dict[str, np.ndarray]:
+        """The grid of encode and decode, one array per axis."""
+        return self.lines.grid()
+
+
+@functools.partial(jax.jit, static_argnames=("lines", "order"))
+def _prepare(lines: Lines, order: int, coefficients: Any, dt: Any) -> tuple[Any, etdrk.Tables]:
+    operators = lines.operators(coefficients, dt.dtype)
+    return operators, etdrk.tables(lines.kind, operators.linear, dt, order)

@@ -37,7 +37,7 @@ def kdv(dispersion: Any = 0.022**2) -> Problem:
         coefficients={"dispersion": dispersion},
         initial={"u": lambda x: cos(pi * x)},
         boundary={"x": Periodic()},
-        reference=converged("spectral", n=512, rtol=1e-11),
+        reference=converged("spectral", n=512, rtol=1e-10),
     )
 
 
@@ -55,5 +55,5 @@ def kuramoto_sivashinsky(
         coefficients={"advection": advection, "antidiffusion": antidiffusion, "hyperdiffusion": hyperdiffusion},
         initial={"u": lambda x: cos(x) * (1 + sin(x))},
         boundary={"x": Periodic()},
-        reference=converged("spectral", n=512, rtol=1e-11),
+        reference=converged("spectral", n=512, rtol=1e-9),
     )

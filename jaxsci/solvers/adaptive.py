@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
 import jax
@@ -16,8 +17,8 @@ from jaxsci.problems import Cost, Problem, Solution, saved_times
 from jaxsci.problems.reference import RECIPES
 from jaxsci.solvers.discretise import discretise
 from jaxsci.solvers.lines import FourierLines
-from jaxsci.solvers.rollout import InterpolatedField, Lines, Times, finish, rate
-from jaxsci.solvers.spectral import Spectral, is_traced, relative_difference
+from jaxsci.solvers.rollout import InterpolatedField, Lines, Times, densify, finish, rate, relative_difference
+from jaxsci.solvers.spectral import Spectral, is_traced
 from jaxsci.solvers.torus import Torus
 
 _STIFF = 1e4  # fastest rate times duration beyond which an implicit solver is chosen
@@ -51,7 +52,7 @@ class Adaptive:
     n: int | tuple[int, ...] = 128
     solver: Any = None
     adjoint: Any = None
-    max_steps: int = 100_000
+    max_steps: int = 16_384
     estimate: bool = True
 
     def __post_init__(self):
@@ -65,30 +66,35 @@ class Adaptive:
             raise ValueError(f"Adaptive: {problem.name} is steady; use js.Spectral, js.RandomFeatures or js.Neural.")
         space = problem.domain.space
         lines: Lines = discretise(problem, self.n) if space else FourierLines(problem.equation, Torus(()), ((),) * len(problem.unknowns))
-        ts, dtype = saved_times(problem, ts), jnp.result_type(float)
-        times = Times(jnp.asarray(ts, dtype), jnp.asarray(problem.domain["t"][0], dtype))
+        dtype = jnp.result_type(float)
+        times = Times(jnp.asarray(saved_times(problem, ts), dtype), jnp.asarray(problem.domain["t"][0], dtype))
         solver = self._choose(problem, lines, times)
         adjoint = self.adjoint if self.adjoint is not None else diffrax.RecursiveCheckpointAdjoint()
         tolerances = jnp.asarray([self.rtol, self.atol], dtype)
-        arguments = (lines, solver, adjoint, self.max_steps)
-        traced = is_traced(problem)
-        error, cost, stats = jnp.asarray(jnp.nan), Cost(), {}
-        if traced:
-            states, steps, succeeded = _integrate(*arguments, problem, times, tolerances)
-        else:
-            with Stopwatch() as watch:
-                states, steps, succeeded = jax.block_until_ready(_integrate(*arguments, problem, times, tolerances))
-            cost = Cost(watch.compile_seconds, 0.0, watch.run_seconds)
-            if self.estimate:
-                with Stopwatch() as extra:
-                    coarse, _, _ = _integrate(*arguments, problem, times, 10 * tolerances)
-                    error = relative_difference(coarse, states)
-                stats["estimate_seconds"] = extra.wall_seconds
-        run = finish(lines, problem, times, states)
-        field = InterpolatedField(lines, times, run.profiles, run.slopes, run.curvatures)
+
+        def integrate(times: Times, factor: float = 1.0, dense: bool = False) -> _Integration:
+            return _integrate(lines, solver, adjoint, self.max_steps, dense, problem, times, factor * tolerances)
+
         grid = {name: jnp.asarray(x, dtype) for name, x in lines.grid().items()}
-        stats |= {"steps": steps, "succeeded": succeeded}
-        return Solution(problem, times.ts, grid, run.fields, field, error + run.tail, stats, cost)
+        if is_traced(problem):
+            out = integrate(times)
+            run = finish(lines, problem, times, out.states)
+            field = InterpolatedField(lines, times, run.profiles, run.slopes, run.curvatures)
+            stats = {"steps": out.steps, "succeeded": out.succeeded}
+            return Solution(problem, times.ts, grid, run.fields, field, jnp.asarray(jnp.nan), stats, Cost())
+        with Stopwatch() as watch:
+            out = jax.block_until_ready(integrate(times, dense=not space))
+        with Stopwatch() as extra:
+            error = float(relative_difference(integrate(times, 10.0).states, out.states)) if self.estimate else math.nan
+            if space:
+                target = max(error, 10 * self.rtol) if math.isfinite(error) else 10 * self.rtol
+                run, field, gap = densify(lines, problem, times, out.states, lambda t: integrate(t).states, target)
+                fields, error = run.fields, error + gap + run.tail
+            else:
+                fields, field = out.states, DenseField(out.interpolation)
+        stats = {"steps": int(out.steps), "succeeded": bool(out.succeeded), "estimate_seconds": extra.wall_seconds}
+        cost = Cost(watch.compile_seconds, 0.0, watch.run_seconds)
+        return Solution(problem, times.ts, grid, fields, field, jnp.asarray(error, dtype), stats, cost)
 
     def _choose(self, problem: Problem, lines: Lines, times: Times) -> Any:
         if self.solver is not None:
@@ -106,21 +112,44 @@ def _fastest_rate(lines: Lines, problem: Problem, times: Times) -> float:
     return float(jnp.max(jnp.abs(jnp.linalg.eigvals(jacobian))) * (times.ts[-1] - times.start))
 
 
-@functools.partial(jax.jit, static_argnames=("lines", "solver", "adjoint", "max_steps"))
-def _integrate(lines: Lines, solver: Any, adjoint: Any, max_steps: int, problem: Problem, times: Times, tolerances: Any):
-    """States at the saved times. Complex states travel as pairs of real ones, which is what diffrax supports fully."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DenseField:
+    """The solution of an ODE by the solver's own interpolant, which is as accurate as its steps."""
+
+    interpolation: Any
+
+    def __call__(self, t: Any) -> Any:
+        return self.interpolation.evaluate(t)
+
+
+class _Integration(NamedTuple):
+    states: Any
+    interpolation: Any
+    steps: Any
+    succeeded: Any
+
+
+@functools.partial(jax.jit, static_argnames=("lines", "solver", "adjoint", "max_steps", "dense"))
+def _integrate(
+    lines: Lines,
+    solver: Any,
+    adjoint: Any,
+    max_steps: int,
+    dense: bool,
+    problem: Problem,
+    times: Times,
+    tolerances: Any,
+) -> _Integration:
+    """States at the saved times. Complex states travel as pairs of real ones, which diffrax supports fully."""
     operators = lines.operators(problem.coefficients, times.ts.dtype)
     initial = lines.initial_state(problem, times.ts.dtype)
     is_complex = jnp.iscomplexobj(initial)
 
-    def pack(state):
-        return jnp.stack([state.real, state.imag]) if is_complex else state
-
-    def unpack(state):
-        return jax.lax.complex(state[0], state[1]) if is_complex else state
-
     def vector_field(t, y, _):
-        return pack(rate(lines, operators, problem.coefficients, unpack(y), t))
+        state = jax.lax.complex(y[0], y[1]) if is_complex else y
+        change = rate(lines, operators, problem.coefficients, state, t)
+        return jnp.stack([change.real, change.imag]) if is_complex else change
 
     out = diffrax.diffeqsolve(
         diffrax.ODETerm(vector_field),
@@ -128,22 +157,21 @@ def _integrate(lines: Lines, solver: Any, adjoint: Any, max_steps: int, problem:
         times.start,
         times.ts[-1],
         None,
-        pack(initial),
-        saveat=diffrax.SaveAt(ts=times.ts),
+        jnp.stack([initial.real, initial.imag]) if is_complex else initial,
+        saveat=diffrax.SaveAt(ts=times.ts, dense=dense),
         stepsize_controller=diffrax.PIDController(rtol=tolerances[0], atol=tolerances[1]),
         adjoint=adjoint,
         max_steps=max_steps,
         throw=False,
     )
-    ys = out.ys
-    states = jax.lax.complex(ys[:, 0], ys[:, 1]) if is_complex else ys
-    return states, out.stats["num_steps"], out.result == diffrax.RESULTS.successful
+    states = jax.lax.complex(out.ys[:, 0], out.ys[:, 1]) if is_complex else out.ys
+    return _Integration(states, out.interpolation, out.stats["num_steps"], out.result == diffrax.RESULTS.successful)
 
 
 def _spectral_reference(problem: Problem, ts: Any, *, n: int, rtol: float) -> Solution:
-    """n points against 2 n, the step halved on each until rtol: the difference bounds the error of the coarser."""
+    """n points at a step that meets rtol, against 2 n and half the step: the difference bounds the error of the former."""
     coarse = Spectral(n=n, rtol=rtol).solve(problem, ts=ts)
-    fine = Spectral(n=2 * n, rtol=rtol).solve(problem, ts=ts)
+    fine = Spectral(n=2 * n, dt=coarse.stats["dt"] / 2, rtol=rtol, estimate=False).solve(problem, ts=ts)
     return _with_difference(coarse, fine)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -127,6 +129,55 @@ def finish(lines: Lines, problem: Problem, times: Times, states: Any) -> Run:
     profiles, slopes, curvatures = jax.lax.map(at_time, (states, times.ts))
     tail = jnp.max(jax.vmap(lines.tail)(profiles))
     return Run(lines.decode(profiles), profiles, slopes, curvatures, tail)
+
+
+_MOST_PARTS = 64  # of an interval between saved times, for interpolation
+
+
+@jax.jit
+def _interpolation_error(ts: Any, run: Run) -> Any:
+    """Relative error of interpolating between these times, from what doubling their distance does to it (order 6)."""
+    count = (ts.shape[0] - 1) // 2 * 2 + 1  # odd: the last time that is skipped has a neighbour on either side
+    coarse = [v[:count:2] for v in (ts, run.profiles, run.slopes, run.curvatures)]
+    guess = jax.vmap(lambda t: quintic(*coarse, t))(ts[1:count:2])
+    return relative_difference(guess, run.profiles[1:count:2]) / 2**6
+
+
+def refine_times(ts: Any, parts: int) -> Any:
+    """Each interval divided evenly into parts."""
+    fractions = np.arange(parts) / parts
+    inner = np.asarray(ts)[:-1, None] + np.diff(np.asarray(ts))[:, None] * fractions
+    return np.concatenate([inner.ravel(), np.asarray(ts)[-1:]])
+
+
+def densify(
+    lines: Lines, problem: Problem, times: Times, states: Any, integrate: Callable[[Times], Any], tolerance: float
+) -> tuple[Run, InterpolatedField, float]:
+    """Add states between the saved ones until interpolation in time meets a tolerance.
+
+    Args:
+      integrate: states at other times, as accurate as `states`.
+    Returns:
+      The run at the saved times, the interpolant, and the estimated relative error of interpolating.
+    """
+    run = finish(lines, problem, times, states)
+    dense, nodes = times, run
+    error = float(_interpolation_error(times.ts, run)) if len(times.ts) >= 3 else math.inf
+    if error > tolerance:
+        parts = min(1.2 * (error / tolerance) ** (1 / 6), _MOST_PARTS) if math.isfinite(error) else 8
+        dense = times._replace(ts=jnp.asarray(refine_times(times.ts, math.ceil(parts)), times.ts.dtype))
+        nodes = finish(lines, problem, dense, integrate(dense))
+        error = float(_interpolation_error(dense.ts, nodes))
+    field = InterpolatedField(lines, dense, nodes.profiles, nodes.slopes, nodes.curvatures)
+    return run, field, error
+
+
+@jax.jit
+def relative_difference(a: Any, b: Any) -> Any:
+    """Relative L2 difference over times and space ``[T, fields, ...]``, the largest over fields."""
+    axes = (0, *range(2, a.ndim))
+    norm = lambda v: jnp.sqrt(jnp.sum(jnp.abs(v) ** 2, axis=axes))  # noqa: E731
+    return jnp.max(norm(a - b) / jnp.maximum(norm(b), jnp.finfo(b.dtype).tiny))
 
 
 @jax.tree_util.register_dataclass

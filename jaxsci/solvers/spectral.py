@@ -18,7 +18,9 @@ from jaxsci.solvers.rollout import (
     InterpolatedField,
     Lines,
     Times,
+    densify,
     finish,
+    relative_difference,
     states_with_static_steps,
     states_with_traced_steps,
 )
@@ -40,13 +42,13 @@ class Spectral:
       n: grid intervals per axis, one number or one per spatial axis in order. A nonlinear equation keeps the lower two
         thirds of the wavenumbers of that grid, which frees quadratic products of aliasing.
       order: 1 to 4.
-      dt: the largest step; each interval between saved times is divided evenly. With None the step is halved until two
-        runs agree to `rtol` and the last is returned. None needs concrete numbers: under jit, grad or vmap give dt.
-      rtol: relative L2 tolerance in time for ``dt=None``.
-      estimate: with a given dt, run once more with twice the step for the error estimate (its time is in
-        ``stats["estimate_seconds"]``, not in the cost).
-    Error estimate: the difference of two step sizes (Richardson) plus the share of the field in the highest sixth of the
-      kept modes. Between saved times the interpolation adds an error of sixth order in their distance.
+      dt: the largest step; each interval between saved times is divided evenly. With None the step is reduced until two
+        runs agree to `rtol`. None needs concrete numbers: under jit, grad or vmap give dt.
+      rtol: relative L2 tolerance in time, of the steps for ``dt=None`` and of interpolation between saved times.
+      estimate: with a given dt, run once more with twice the step for the error estimate. What that and the preparation of
+        the interpolant take is in ``stats["estimate_seconds"]``, not in the cost.
+    Error estimate: the difference of two step sizes (Richardson), plus the measured error of interpolation in time, plus
+      the share of the field in the highest sixth of the kept modes.
     Fails when: the field has a jump (the series converges slowly: read the error estimate), or walls hold a condition that
       neither a mirror nor a Chebyshev grid can carry (an error says so).
     Example:
@@ -78,20 +80,17 @@ class Spectral:
         lines = discretise(problem, self.n)
         if problem.is_steady:
             return solve_steady(problem, lines)
-        ts = saved_times(problem, ts)
         dtype = jnp.result_type(float)
-        times = Times(jnp.asarray(ts, dtype), jnp.asarray(problem.domain["t"][0], dtype))
-        intervals = np.diff(ts, prepend=problem.domain["t"][0])
-        uniform = len(ts) > 1 and intervals[0] == 0 and np.ptp(intervals[1:]) <= 1e-9 * intervals[1:].max()
-        plan = _Plan(lines, self.order, uniform, problem, times, float(intervals.max()), len(ts))
+        times = Times(jnp.asarray(saved_times(problem, ts), dtype), jnp.asarray(problem.domain["t"][0], dtype))
+        plan = _Plan(lines, self.order, problem, times)
         if self.dt is not None:
-            return self._with_step(plan, max(1, math.ceil(plan.longest / self.dt * (1 - 1e-9))))
+            return self._with_step(plan)
         if is_traced(problem):
             raise ValueError(
                 "Spectral(dt=None) finds its step by comparing runs, which needs concrete numbers. Under jit, grad or vmap "
                 "give the step: js.Spectral(n=..., dt=...); a first run outside reports a good one in stats['dt']."
             )
-        return self._halving(plan, progress)
+        return self._adapting(plan, progress)
 
     def stepper(self, problem: Problem) -> Stepper:
         """See `jaxsci.stepper`."""
@@ -101,46 +100,55 @@ class Spectral:
             raise ValueError(f"stepper: {problem.name} is steady; there is nothing to step.")
         return Stepper.of(problem, discretise(problem, self.n), self.order, self.dt)
 
-    def _with_step(self, plan: _Plan, steps: int) -> Solution:
-        stats: dict[str, Any] = {"dt": plan.longest / steps, "steps": steps * plan.intervals}
-        unknown = jnp.asarray(jnp.nan)
+    def _with_step(self, plan: _Plan) -> Solution:
+        dt = self.dt
+        stats: dict[str, Any] = {"dt": plan.longest / plan.steps(dt), "steps": plan.steps(dt) * plan.intervals}
         if is_traced(plan.problem):
-            return plan.solution(plan.static_run(steps), unknown, stats, Cost())
+            run = finish(plan.lines, plan.problem, plan.times, plan.static_run(dt))
+            return plan.solution(run, None, jnp.nan, stats, Cost())
         with Stopwatch() as watch:
-            states = jax.block_until_ready(plan.static_run(steps))
-        error = unknown
-        if self.estimate:
-            with Stopwatch() as extra:
-                error = self._error(plan, plan.traced_run(max(steps // 2, 1)), states, steps)
-            stats["estimate_seconds"] = extra.wall_seconds
-        return plan.solution(states, error, stats, Cost(watch.compile_seconds, 0.0, watch.run_seconds))
+            states = jax.block_until_ready(plan.static_run(dt))
+        cost = Cost(watch.compile_seconds, 0.0, watch.run_seconds)
+        with Stopwatch() as extra:
+            error = math.nan
+            if not plan.lines.has_rest:
+                error = 0.0
+            elif self.estimate:
+                fewer = max(plan.steps(dt) // 2, 1)
+                ratio = (plan.steps(dt) / fewer) ** self.order
+                error = float(relative_difference(plan.traced_run(plan.times, fewer), states)) / max(ratio - 1, 1)
+            run, field, gap = plan.densify(states, dt, max(self.rtol, error) if math.isfinite(error) else self.rtol)
+        stats["estimate_seconds"] = extra.wall_seconds
+        return plan.solution(run, field, error + gap, stats, cost)
 
-    def _error(self, plan: _Plan, coarse: Any, fine: Any, steps: int) -> Any:
-        if not plan.lines.has_rest:
-            return jnp.zeros(())
-        ratio = steps / max(steps // 2, 1)
-        return relative_difference(coarse, fine) / max(ratio**self.order - 1, 1)
-
-    def _halving(self, plan: _Plan, progress: Callable | None) -> Solution:
+    def _adapting(self, plan: _Plan, progress: Callable | None) -> Solution:
+        """Runs with smaller and smaller steps, each chosen from the last difference and the order of the method."""
+        tolerance = max(self.rtol, 20 * float(jnp.finfo(plan.times.ts.dtype).eps))
         with Stopwatch() as watch:
             steps = max(1, math.ceil(64 / plan.intervals)) if plan.lines.has_rest else 1
-            states, taken = plan.traced_run(steps), steps
-            tolerance = max(self.rtol, 20 * float(jnp.finfo(plan.times.ts.dtype).eps))
-            error, before = 0.0 if not plan.lines.has_rest else math.inf, math.inf
-            while error > tolerance or not math.isfinite(error):
-                if 2 * steps * plan.intervals > _MOST_STEPS:
-                    break
-                steps *= 2
-                finer = plan.traced_run(steps)
-                before, error = error, float(relative_difference(states, finer)) / (2**self.order - 1)
+            states, taken = plan.traced_run(plan.times, steps), steps
+            error = math.inf if plan.lines.has_rest else 0.0
+            while not error <= tolerance and 2 * steps * plan.intervals <= _MOST_STEPS:
+                ratio = 2.0
+                if math.isfinite(error):
+                    ratio = min(max((error / tolerance) ** (1 / self.order) * 1.1, 2.0), 8.0)
+                before, fewer, steps = error, steps, math.ceil(ratio * steps)
+                finer = plan.traced_run(plan.times, steps)
+                difference = float(relative_difference(states, finer))
+                # Only where the last estimate foretold this difference does the order hold and a large ratio earn its power.
+                trusted = steps / fewer if difference < 3 * before and math.isfinite(before) else min(steps / fewer, 2.0)
+                error = difference / (trusted**self.order - 1)
                 states, taken = finer, taken + steps
                 if progress is not None:
                     progress(f"step {plan.longest / steps:.2e}: error in time {error:.1e}")
                 if error < 1e3 * tolerance and error > before / 2:  # smaller steps no longer help: round-off
                     break
             jax.block_until_ready(states)
-        stats = {"dt": plan.longest / steps, "steps": taken * plan.intervals}
-        return plan.solution(states, jnp.asarray(error), stats, Cost(watch.compile_seconds, 0.0, watch.run_seconds))
+        dt = plan.longest / steps
+        with Stopwatch() as extra:
+            run, field, gap = plan.densify(states, dt, max(self.rtol, error))
+        stats = {"dt": dt, "steps": taken * plan.intervals, "estimate_seconds": extra.wall_seconds}
+        return plan.solution(run, field, error + gap, stats, Cost(watch.compile_seconds, 0.0, watch.run_seconds))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,32 +157,52 @@ class _Plan:
 
     lines: Lines
     order: int
-    uniform: bool
     problem: Problem
     times: Times
-    longest: float  # interval between saved times
-    intervals: int
 
-    def static_run(self, steps: int) -> Any:
-        return states_with_static_steps(self.lines, self.order, self.uniform, steps, self.problem, self.times)
+    @property
+    def gaps(self) -> np.ndarray:
+        """Lengths of the intervals that end at the saved times; the first is zero where the start is saved."""
+        return np.diff(np.asarray(self.times.ts), prepend=np.asarray(self.times.start))
 
-    def traced_run(self, steps: int) -> Any:
-        return states_with_traced_steps(self.lines, self.order, self.uniform, jnp.asarray(steps), self.problem, self.times)
+    @property
+    def longest(self) -> float:
+        return float(self.gaps.max())
 
-    def solution(self, states: Any, error_in_time: Any, stats: dict[str, Any], cost: Cost) -> Solution:
-        run = finish(self.lines, self.problem, self.times, states)
-        field = InterpolatedField(self.lines, self.times, run.profiles, run.slopes, run.curvatures)
+    @property
+    def intervals(self) -> int:
+        return len(self.times.ts)
+
+    def steps(self, dt: float) -> int:
+        """Steps per interval such that none is longer than dt."""
+        return max(1, math.ceil(self.longest / dt * (1 - 1e-5)))
+
+    def static_run(self, dt: float) -> Any:
+        return states_with_static_steps(
+            self.lines, self.order, _is_uniform(self.gaps), self.steps(dt), self.problem, self.times
+        )
+
+    def traced_run(self, times: Times, steps: int) -> Any:
+        uniform = _is_uniform(np.diff(np.asarray(times.ts), prepend=np.asarray(times.start)))
+        return states_with_traced_steps(self.lines, self.order, uniform, jnp.asarray(steps), self.problem, times)
+
+    def densify(self, states: Any, dt: float, tolerance: float) -> tuple[Any, InterpolatedField, float]:
+        def integrate(times: Times) -> Any:
+            return self.traced_run(times, dataclasses.replace(self, times=times).steps(dt))
+
+        return densify(self.lines, self.problem, self.times, states, integrate, tolerance)
+
+    def solution(self, run: Any, field: Any, error: float, stats: dict[str, Any], cost: Cost) -> Solution:
+        if field is None:
+            field = InterpolatedField(self.lines, self.times, run.profiles, run.slopes, run.curvatures)
         grid = {name: jnp.asarray(x, self.times.ts.dtype) for name, x in self.lines.grid().items()}
-        error = jnp.asarray(error_in_time + run.tail, run.fields.dtype)
-        return Solution(self.problem, self.times.ts, grid, run.fields, field, error, stats, cost)
+        total = jnp.asarray(error + run.tail, run.fields.dtype)
+        return Solution(self.problem, self.times.ts, grid, run.fields, field, total, stats, cost)
 
 
-@jax.jit
-def relative_difference(a: Any, b: Any) -> Any:
-    """Relative L2 difference of two sets of states, the largest over components."""
-    axes = (0, *range(2, a.ndim))
-    norm = lambda v: jnp.sqrt(jnp.sum(jnp.abs(v) ** 2, axis=axes))  # noqa: E731
-    return jnp.max(norm(a - b) / jnp.maximum(norm(b), jnp.finfo(b.dtype).tiny))
+def _is_uniform(gaps: np.ndarray) -> bool:
+    """The start is saved and all intervals are equal, so that one table serves them all."""
+    return bool(len(gaps) > 1 and gaps[0] == 0 and np.ptp(gaps[1:]) <= 1e-5 * gaps[1:].max())
 
 
 def is_traced(problem: Problem) -> bool:

@@ -1,0 +1,209 @@
+r"""Conditions that hold exactly: an ansatz for a field that satisfies initial and boundary conditions whatever the network.
+
+    u(t, x) = G(t, x) + D(t, x) N(z(t, x))
+
+G (the *lift*) takes the prescribed values, D (the *distance*) vanishes where a value is prescribed, and the *inputs* z make N
+periodic on periodic axes and even at u_x = 0 walls.  G is a transfinite interpolation: walls one axis after another, then the
+start.  Nothing is penalised, and the residual is the only loss.
+
+Reference: Lagaris, Likas & Fotiadis (1998), IEEE Trans. Neural Netw. 9, 987; Coons (1967) for the interpolation; Dong & Ni
+(2021), J. Comput. Phys. 435, 110242, for periodic inputs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsci.problems import Periodic, Problem
+
+Point = dict[str, Any]  # ONE point, by coordinate
+
+
+@dataclasses.dataclass(frozen=True)
+class HardConditions:
+    """The ansatz of a problem. Static; coefficients are arguments."""
+
+    problem: Problem  # used for its static part only
+
+    def __post_init__(self):
+        _check(self.problem)
+
+    def __hash__(self) -> int:
+        return hash(self.problem._static())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HardConditions) and self.problem._static() == other.problem._static()
+
+    # --- inputs of the network ---------------------------------------------------------------------------------------
+
+    @property
+    def input_size(self) -> int:
+        return sum(2 if self.axis_kind(axis) == "periodic" else 1 for axis in self.problem.coordinates)
+
+    def axis_kind(self, axis: str) -> str:
+        """How an axis enters the network: "plain", "periodic", or "even" (mirrored at u_x = 0 walls)."""
+        if axis == "t":
+            return "plain"
+        walls = self.problem.boundary[axis]
+        if isinstance(walls, Periodic):
+            return "periodic"
+        return "even" if all(wall.kind == "neumann" for wall in walls) else "plain"
+
+    def inputs(self, point: Point) -> Any:
+        """What the network sees, ``[input_size]``, each in [-1, 1]."""
+        return jnp.stack([z for axis in self.problem.coordinates for z in self.axis_inputs(axis, point[axis])])
+
+    def axis_inputs(self, axis: str, value: Any) -> list[Any]:
+        """The inputs that one coordinate gives."""
+        lower, upper = self.problem.domain[axis]
+        fraction = (value - lower) / (upper - lower)
+        kind = self.axis_kind(axis)
+        if kind == "periodic":
+            return [jnp.cos(2 * math.pi * fraction), jnp.sin(2 * math.pi * fraction)]
+        return [jnp.cos(math.pi * fraction) if kind == "even" else 2 * fraction - 1]
+
+    # --- distance ----------------------------------------------------------------------------------------------------
+
+    def distance(self, unknown: str, point: Point) -> Any:
+        """D: zero on Dirichlet walls, and at the start of order one (two where the equation has u_tt); about 1 elsewhere."""
+        d = self.distance_in_space(unknown, point)
+        if not self.problem.is_steady:
+            start, end = self.problem.domain["t"]
+            d = d * ((point["t"] - start) / (end - start)) ** self.problem.time_order(unknown)
+        return d
+
+    def distance_in_space(self, unknown: str, point: Point) -> Any:
+        """The factor of D that vanishes on Dirichlet walls."""
+        d = jnp.ones_like(next(iter(point.values())))
+        for axis in self.problem.domain.space:
+            if self._holds(unknown, axis) and self.axis_kind(axis) == "plain":
+                lower, upper = self.problem.domain[axis]
+                s = (point[axis] - lower) / (upper - lower)
+                d = d * (4 * s * (1 - s))
+        return d
+
+    def _holds(self, unknown: str, axis: str) -> bool:
+        walls = self.problem.boundary[axis]
+        return not isinstance(walls, Periodic) and unknown in walls[0].for_unknowns(self.problem.unknowns)
+
+    # --- lift --------------------------------------------------------------------------------------------------------
+
+    def lift(self, unknown: str, point: Point, coefficients: Mapping[str, Any]) -> Any:
+        """G: a smooth function that takes the prescribed values."""
+        problem = self.problem
+        value: Callable[[Point], Any] = self._wall_lift(unknown, coefficients)
+        if problem.is_steady or problem.time_order(unknown) == 0:
+            return value(point)
+        start = problem.domain["t"][0]
+        elapsed = point["t"] - start
+        initial = {k: v for k, v in point.items() if k != "t"}
+        total = value(point)
+        walls_are_zero = all(self._is_homogeneous(unknown, axis) for axis in problem.domain.space)
+        for k in range(problem.time_order(unknown)):
+            target = problem.initial[unknown + "_t" * k](initial, coefficients)
+            if not walls_are_zero:
+                at_start = value
+                for _ in range(k):
+                    at_start = _time_derivative(at_start)
+                target = target - at_start({**point, "t": jnp.full_like(point["t"], start)})
+            total = total + target * (elapsed**k / math.factorial(k))
+        return total
+
+    def _is_homogeneous(self, unknown: str, axis: str) -> bool:
+        if not self._holds(unknown, axis):
+            return True
+        return all(wall.for_unknowns(self.problem.unknowns)[unknown].is_zero for wall in self.problem.boundary[axis])
+
+    def _wall_lift(self, unknown: str, coefficients: Mapping[str, Any]) -> Callable[[Point], Any]:
+        problem = self.problem
+        function: Callable[[Point], Any] = lambda point: jnp.zeros_like(next(iter(point.values())))  # noqa: E731
+        for axis in problem.domain.space:
+            if not self._holds(unknown, axis) or self._is_homogeneous(unknown, axis):
+                continue
+            function = self._blend(function, unknown, axis, coefficients)
+        return function
+
+    def _blend(self, before: Callable[[Point], Any], unknown: str, axis: str, coefficients: Mapping[str, Any]):
+        lower, upper = self.problem.domain[axis]
+        low, high = (wall.for_unknowns(self.problem.unknowns)[unknown] for wall in self.problem.boundary[axis])
+
+        def after(point: Point) -> Any:
+            s = (point[axis] - lower) / (upper - lower)
+            at_low = {**point, axis: jnp.full_like(point[axis], lower)}
+            at_high = {**point, axis: jnp.full_like(point[axis], upper)}
+            gap_low = low(at_low, coefficients) - before(at_low)
+            gap_high = high(at_high, coefficients) - before(at_high)
+            return before(point) + (1 - s) * gap_low + s * gap_high
+
+        return after
+
+    # --- the field -----------------------------------------------------------------------------------------------------
+
+    def field(self, network: Callable[[Any], Any], coefficients: Mapping[str, Any]) -> Callable[..., Any]:
+        """The field of a network ``z -> [unknowns]``: a function of ONE point, ``[unknowns]``."""
+
+        def field(*coordinates):
+            point = dict(zip(self.problem.coordinates, coordinates, strict=True))
+            outputs = network(self.inputs(point))
+            values = [
+                self.lift(name, point, coefficients) + self.distance(name, point) * outputs[i]
+                for i, name in enumerate(self.problem.unknowns)
+            ]
+            return jnp.stack(values)
+
+        return field
+
+
+def _time_derivative(function: Callable[[Point], Any]) -> Callable[[Point], Any]:
+    def slope(point):
+        def along(t):
+            return function({**point, "t": t})
+
+        return jax.jvp(along, (point["t"],), (jnp.ones_like(point["t"]),))[1]
+
+    return slope
+
+
+def _check(problem: Problem) -> None:
+    """Conditions that this ansatz can hold, and that agree where walls and start meet."""
+    for axis in problem.domain.space:
+        walls = problem.boundary[axis]
+        if isinstance(walls, Periodic):
+            continue
+        kinds = {wall.kind for wall in walls}
+        names = [set(wall.for_unknowns(problem.unknowns)) for wall in walls]
+        if len(kinds) > 1 or names[0] != names[1]:
+            raise ValueError(f"{problem.name}: both walls of {axis} must hold the same kind of condition for a hard ansatz.")
+        if kinds == {"neumann"}:
+            values = [v for wall in walls for v in wall.for_unknowns(problem.unknowns).values()]
+            if not all(value.is_zero for value in values) or names[0] != set(problem.unknowns):
+                raise ValueError(
+                    f"{problem.name}: Neumann walls of {axis} can be held exactly only at zero and for every unknown; "
+                    "js.Spectral carries the others."
+                )
+    if problem.is_steady or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(problem)):
+        return
+    for axis in problem.domain.space:
+        walls = problem.boundary[axis]
+        if isinstance(walls, Periodic) or walls[0].kind != "dirichlet":
+            continue
+        for wall, end in zip(walls, problem.domain[axis], strict=True):
+            for name, value in wall.for_unknowns(problem.unknowns).items():
+                if problem.time_order(name) == 0:
+                    continue
+                point = {c: jnp.asarray(np.linspace(*problem.domain[c], 7)) for c in problem.domain.space}
+                point[axis] = jnp.full(7, end)
+                here = value(point | {"t": jnp.full(7, problem.domain["t"][0])}, problem.coefficients)
+                gap = float(jnp.max(jnp.abs(here - problem.initial[name](point, problem.coefficients))))
+                if gap > 1e-4:
+                    raise ValueError(
+                        f"{problem.name}: at the wall {axis} = {end:g} the initial {name} and the wall's value differ by "
+                        f"{gap:.2g}; a smooth field cannot hold both. Change one of them, or use js.Spectral."
+                    )

@@ -1,0 +1,115 @@
+"""Physics-informed networks: a network behind hard conditions, fitted to the equation's residual."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsci._timing import Stopwatch
+from jaxsci.learning.objective import Objective
+from jaxsci.learning.optimisers import FirstOrder, LevenbergMarquardt, Optimiser, start
+from jaxsci.networks import MLP, Network
+from jaxsci.problems import Cost, Problem, Solution, saved_times
+from jaxsci.problems.solution import sample
+
+
+def require_concrete(problem: Problem, method: str) -> None:
+    """Fits run on the host: their number of steps depends on the values."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(problem)):
+        raise TypeError(
+            f"{method} fits on the host and cannot run under jit, grad or vmap; use js.Spectral or js.Adaptive there, or "
+            "differentiate js.residual."
+        )
+
+
+def advise_float64(method: str) -> None:
+    """Residuals lose half their digits to differentiation, and least squares the other half of float32's."""
+    if jnp.result_type(float) != jnp.float64:
+        warnings.warn(
+            f"{method} works in float32 and will stop near 1e-3; for accuracy switch on float64 at the start of the program: "
+            "jax.config.update('jax_enable_x64', True).",
+            stacklevel=4,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Neural:
+    """A physics-informed neural network.
+
+    The network is wrapped so that initial and boundary conditions hold exactly (`jaxsci.learning.HardConditions`); its
+    parameters minimise the equation's residual at collocation points, by a first-order start and Levenberg-Marquardt.
+
+    Args:
+      network: a `jaxsci.networks.MLP`, or anything with the same ``init`` and ``apply``.
+      optimiser: one optimiser, or several that run one after another.
+      budget: seconds of wall time for the whole fit, compilation included; None leaves it to the optimisers' steps.
+      grid: points per axis of the saved fields.
+    Error estimate: for first order in time, the residual integrated over time, relative to the field: the error if the
+      equation does not amplify it. Otherwise the residual relative to its largest term.
+    Fails when: the problem is chaotic or long in time (fit it in pieces), or float64 is off (a warning says so).
+    Example:
+      >>> import jaxsci as js
+      >>> fit = js.Neural(js.networks.MLP((8, 8)), optimiser=js.learning.LevenbergMarquardt(max_steps=5))
+      >>> js.solve(js.problems.heat(), fit).fields.shape                               # doctest: +SKIP
+      (51, 1, 65)
+    Reference: Raissi, Perdikaris & Karniadakis (2019), J. Comput. Phys. 378, 686, and those of the parts.
+    """
+
+    network: Network = MLP((16,) * 4)
+    optimiser: Optimiser | tuple[Optimiser, ...] = (FirstOrder(), LevenbergMarquardt())
+    budget: float | None = 60.0
+    grid: int = 64
+
+    def __post_init__(self):
+        if self.budget is not None and not self.budget > 0:
+            raise ValueError(f"Neural: budget must be a positive number of seconds or None, got {self.budget!r}.")
+
+    def solve(self, problem: Problem, *, ts: Any = None, key: Any = None, progress: Callable | None = None) -> Solution:
+        """See `jaxsci.solve`."""
+        require_concrete(problem, "Neural")
+        advise_float64("Neural")
+        ts = None if problem.is_steady else jnp.asarray(saved_times(problem, ts), jnp.result_type(float))
+        keys = jax.random.split(jax.random.key(0) if key is None else key, 16)
+        optimisers = self.optimiser if isinstance(self.optimiser, tuple) else (self.optimiser,)
+        objective = Objective.of(problem, self.network)
+        with Stopwatch() as watch:
+            deadline = time.perf_counter() + (math.inf if self.budget is None else self.budget)
+            fit = start(objective, problem, keys[0])
+            for optimiser, key in zip(optimisers, keys[1:], strict=False):
+                fit = optimiser.minimise(objective, fit, problem, key, deadline, progress)
+        field = NeuralField(objective, fit.parameters, problem)
+        grid = {name: jnp.linspace(*problem.domain[name], self.grid + 1) for name in problem.domain.space}
+        fields = sample(field, ts, grid)
+        stats = {"residual": fit.residual, "steps": fit.steps, "stopped": fit.stopped}
+        stats["parameters"] = sum(np.size(leaf) for leaf in jax.tree.leaves(fit.parameters))
+        error = jnp.asarray(estimate_error(problem, fit.residual, fields), fields.dtype)
+        cost = Cost(watch.compile_seconds, watch.run_seconds, 0.0)
+        return Solution(problem, ts, grid, fields, field, error, stats, cost)
+
+
+def estimate_error(problem: Problem, residual: float, fields: Any) -> float:
+    """A relative error from a root mean square residual; see `Neural`, Error estimate."""
+    size = float(jnp.sqrt(jnp.mean(fields**2)))
+    duration = 1.0 if problem.is_steady else problem.domain["t"][1] - problem.domain["t"][0]
+    return residual * duration / max(size, 1e-300)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class NeuralField:
+    """A fitted network as a field of ONE point."""
+
+    objective: Objective = dataclasses.field(metadata={"static": True})
+    parameters: Any
+    problem: Problem
+
+    def __call__(self, *point: Any) -> Any:
+        return self.objective.field(self.parameters, self.problem)(*point)

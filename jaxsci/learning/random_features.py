@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from jaxsci.learning.neural import advise_float64, require_concrete
 from jaxsci.problems import Cost, Problem, Solution, saved_times
 from jaxsci.problems.solution import sample
 
-_MOST_SLABS = 64
+_SHORTEST = 1 / 128  # slab, as a share of the whole time
+_FAILED = 1e-2  # relative residual above which a fit counts as failed: its slab is cut until one succeeds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,22 +124,23 @@ class _March:
         if self.problem.is_steady:
             return [self._best_fit([], 0.0, 1.0)]
         start, end = self.problem.domain["t"]
-        began, done, fits = time.perf_counter(), start, []
+        began, done, fits, hopeless = time.perf_counter(), start, [], False
         length = (end - start) * (1.0 if self.fitter.is_linear else 1 / 8)
-        shortest = (end - start) / _MOST_SLABS
+        shortest = (end - start) * _SHORTEST
         while done < end - 1e-9 * (end - start):
             late = self.method.budget is not None and time.perf_counter() - began > self.method.budget
             length = min(length, end - done)
             if end - done < 1.5 * length:  # no sliver at the end
                 length = end - done
-            fit = self._best_fit(fits, done, done + length)
-            while fit.relative > self.method.tolerance and length / 2 >= shortest and not late:
-                half = self._best_fit(fits, done, done + length / 2)
-                helped = half.relative < fit.relative / 3
-                if helped:
-                    fit, length = half, length / 2
-                if not helped or half.relative <= self.method.tolerance:
-                    break
+            fit, tried = self._best_fit(fits, done, done + length), length
+            while fit.relative > self.method.tolerance and tried / 2 >= shortest and not (late or hopeless):
+                tried /= 2
+                half = self._best_fit(fits, done, done + tried)
+                if half.relative < fit.relative / 3:
+                    fit, length = half, tried
+                elif fit.relative < _FAILED:
+                    break  # the features are the limit, not the slab
+            hopeless = hopeless or (fit.relative > _FAILED and tried / 2 < shortest)
             fits.append(fit)
             done += length
             if self.progress is not None:
@@ -180,7 +183,7 @@ class _March:
         elif self.fitter.is_linear:
             pairs = [(1.0, 1.0), (2.0, 2.0)]
         else:  # slabs are short: the field varies less in time than in space
-            pairs = [(0.5, 2.0), (0.5, 5.0)]
+            pairs = [(0.5, 2.0), (0.5, 5.0)] if stretched_axis(conditions) else [(0.5, 1.0), (0.5, 2.5)]
         is_time = [axis == "t" for axis in self.problem.coordinates for _ in conditions.axis_inputs(axis, jnp.zeros(()))]
         scales = [np.where(is_time, in_time, in_space) for in_time, in_space in pairs]
         return [(scale, stretch) for stretch in stretches for scale in scales]
@@ -194,8 +197,7 @@ class _March:
         if axis is None or self.fitter.is_linear:
             return [plain]
         x = jnp.linspace(lower, upper, 2001)
-        slabs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *history) if history else None
-        profile = np.asarray(_profile(self.fitter.conditions, self.problem, slabs, jnp.asarray(start, dtype), x))
+        profile = np.asarray(_profile(self.fitter, history, start, x))
         span = np.ptp(profile, axis=0).max()
         slope = np.abs(np.gradient(profile, np.asarray(x), axis=0)).max(axis=1)
         if span == 0 or slope.max() == 0:
@@ -209,14 +211,31 @@ class _March:
         return out
 
 
-def _profile(conditions: Any, problem: Problem, slabs: Slab | None, t: Any, x: Any) -> Any:
-    """The field at a slab's start, ``[points, unknowns]``; jitting it would compile anew for every number of slabs."""
-    axis = problem.domain.space[0]
+def _profile(fitter: Fitter, history: list[Slab], t: float, x: Any) -> Any:
+    """The field at a slab's start, ``[points, unknowns]``."""
+    columns = (jnp.full_like(x, t), x)
+    total = _lift_values(fitter.conditions, fitter.problem, columns)
+    for slab in history:  # one after the other: a stack of them would be compiled anew for every number of slabs
+        total = total + _slab_values(fitter.conditions, slab, columns)
+    return total
 
-    def at_start(x):
-        return jnp.stack([conditions.lift(u, {"t": t, axis: x}, problem.coefficients) for u in problem.unknowns])
 
-    return jax.vmap(at_start if slabs is None else lambda x: FeatureField(conditions, problem, slabs)(t, x))(x)
+@functools.partial(jax.jit, static_argnames=("conditions",))
+def _lift_values(conditions: Any, problem: Problem, columns: tuple[Any, ...]) -> Any:
+    def at_point(*coordinates):
+        point = dict(zip(problem.coordinates, coordinates, strict=True))
+        return jnp.stack([conditions.lift(u, point, problem.coefficients) for u in problem.unknowns])
+
+    return jax.vmap(at_point)(*columns)
+
+
+@functools.partial(jax.jit, static_argnames=("conditions",))
+def _slab_values(conditions: Any, slab: Slab, columns: tuple[Any, ...]) -> Any:
+    def at_point(*coordinates):
+        point = dict(zip(conditions.problem.coordinates, coordinates, strict=True))
+        return jnp.einsum("um,um->u", basis(conditions, slab, point), slab.coefficients)
+
+    return jax.vmap(at_point)(*columns)
 
 
 def _peaks(values: np.ndarray) -> list[int]:

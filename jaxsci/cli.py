@@ -1,0 +1,186 @@
+"""The command line: ``jaxsci problems``, ``jaxsci compare PROBLEM --out FOLDER``.
+
+Bad input gives one line on the error stream and exit status 2; nothing is written then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from jaxsci.problems import Method, Problem
+
+METHODS = ("spectral", "adaptive", "features", "neural")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with one line per error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _BadInput(f"{message} (see {self.prog} --help)")
+
+
+class _BadInput(Exception):
+    """What the user typed cannot be run; the message is the line to print."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    try:
+        options = _parser().parse_args(arguments)
+        return options.run(options)
+    except _BadInput as error:
+        print(f"jaxsci: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("jaxsci: stopped.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="jaxsci", description="Write the physics once; solve it, learn it, and compare.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("problems", help="list the catalogue: equations, variants, sources")
+    listing.set_defaults(run=_problems)
+
+    compare = commands.add_parser("compare", help="solve a problem by several methods and write a report")
+    compare.add_argument("problem", help="a name from `jaxsci problems`")
+    compare.add_argument("--out", metavar="FOLDER", help="write index.html, *.png and results.json there")
+    compare.add_argument("--reference", metavar="FILE", help="score against a field from a file (.dat, .npz, .h5, .nc, .zarr)")
+    compare.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="a coefficient; may be repeated")
+    compare.add_argument("--methods", default=None, help=f"some of {','.join(METHODS)}, separated by commas")
+    compare.add_argument("--budget", type=float, default=60.0, metavar="SECONDS", help="for the network's fit (default 60)")
+    compare.add_argument("--seed", type=int, default=0, help="of random points, features and networks (default 0)")
+    compare.set_defaults(run=_compare)
+    return parser
+
+
+def _problems(options: argparse.Namespace) -> int:
+    from jaxsci.problems import CATALOGUE
+
+    for name, entry in sorted(CATALOGUE.items()):
+        made = entry.problems()
+        print(f"{name}\n    {made['default'].equation}")
+        for label, problem in made.items():
+            values = ", ".join(f"{k} = {v:.6g}" for k, v in problem.coefficients.items())
+            print(f"    {label + ':':10s} {problem.identity}  {values}".rstrip())
+        print(f"    source: {entry.source}\n")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)  # an application may: residuals and least squares want float64
+
+    from jaxsci.compare import ReferenceFileError, compare, read_reference
+    from jaxsci.compare.pictures import matplotlib
+
+    problem = _problem(options)
+    methods = _methods(options, problem)
+    reference = None
+    if options.reference:
+        try:
+            reference = read_reference(options.reference, problem)
+        except ReferenceFileError as error:
+            raise _BadInput(str(error)) from None
+    if options.out:
+        try:
+            matplotlib()
+        except ImportError as error:
+            raise _BadInput(str(error)) from None
+        _check_folder(options.out)
+    began = time.perf_counter()
+
+    def say(text: str) -> None:
+        print(f"[{time.perf_counter() - began:6.1f} s] {text}", flush=True)
+
+    print(problem)
+    if options.reference:
+        methods_of_file = {"certified reference": _Certified()} | methods
+        name = f"{options.reference} ({len(reference.points)} points)"
+        report = compare(problem, methods_of_file, reference=reference, reference_name=name, key=_key(options), progress=say)
+    else:
+        report = compare(problem, methods, key=_key(options), progress=say)
+    print(f"\n{report.table()}")
+    if options.out:
+        try:
+            folder = report.save(options.out)
+        except OSError as error:
+            raise _BadInput(f"cannot write to {options.out}: {error.strerror or error}.") from None
+        print(f"Written: {folder / 'index.html'}, cost.png, fields.png, results.json")
+    return 0
+
+
+class _Certified:
+    """The problem's own reference as a method, so that a file is scored along with the methods."""
+
+    def solve(self, problem: Problem, *, ts: Any = None, key: Any = None, progress: Any = None) -> Any:
+        return problem.reference(ts)
+
+    def __repr__(self) -> str:
+        return "problem.reference()"
+
+
+def _key(options: argparse.Namespace) -> Any:
+    import jax
+
+    return jax.random.key(options.seed)
+
+
+def _check_folder(path: str) -> None:
+    from pathlib import Path
+
+    if Path(path).exists() and not Path(path).is_dir():
+        raise _BadInput(f"--out {path}: there is a file of that name; give a folder.")
+
+
+def _problem(options: argparse.Namespace) -> Problem:
+    from jaxsci._checks import unknown_name
+    from jaxsci.problems import CATALOGUE
+
+    if options.problem not in CATALOGUE:
+        raise _BadInput(unknown_name("problem", options.problem, sorted(CATALOGUE)))
+    entry = CATALOGUE[options.problem]
+    values = {}
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise _BadInput(f"--set {text}: write NAME=VALUE.")
+        if name not in entry.defaults:
+            raise _BadInput(unknown_name(f"{options.problem}: coefficient", name, entry.defaults))
+        try:
+            values[name] = float(value)
+        except ValueError:
+            raise _BadInput(f"--set {text}: {value!r} is no number.") from None
+    return entry.build(**values)
+
+
+def _methods(options: argparse.Namespace, problem: Problem) -> dict[str, Method]:
+    from jaxsci.learning import Neural, RandomFeatures
+    from jaxsci.solvers import Adaptive, Spectral
+
+    if not options.budget > 0:
+        raise _BadInput(f"--budget {options.budget}: a positive number of seconds is needed.")
+    space = len(problem.domain.space)
+    applicable = [m for m in METHODS if not (m == "spectral" and space == 0) and not (m == "adaptive" and space > 0)]
+    wanted = options.methods.split(",") if options.methods else applicable
+    made: dict[str, Method] = {}
+    for name in wanted:
+        if name not in METHODS:
+            raise _BadInput(f"--methods {name}: there is {', '.join(METHODS)}.")
+        if name == "spectral":
+            for n in {0: (256,), 1: (256, 2048), 2: (32, 64)}.get(space, (32,)):
+                made[f"spectral, n = {n}"] = Spectral(n=n)
+        elif name == "adaptive":
+            made["adaptive Runge-Kutta"] = Adaptive()
+        elif name == "features":
+            made["random features"] = RandomFeatures(600 if space else 60)
+        else:
+            made["neural network"] = Neural(budget=options.budget)
+    return made

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import NamedTuple
 
 from jax import monitoring
 
 _COMPILE = "/jax/core/compile/"  # tracing, lowering and compiling report their durations under this prefix
+
+
+class Cost(NamedTuple):
+    """What a solution cost, in seconds of wall time; compile time stands apart from the rest."""
+
+    compile_seconds: float = 0.0  # tracing and compiling
+    training_seconds: float = 0.0  # fitting parameters (methods that learn)
+    solve_seconds: float = 0.0  # everything else: stepping, factorising
+
+    @property
+    def total_seconds(self) -> float:
+        return self.compile_seconds + self.training_seconds + self.solve_seconds
 
 
 class Stopwatch:
@@ -35,6 +48,14 @@ class Stopwatch:
     @property
     def run_seconds(self) -> float:
         return max(self.wall_seconds - self.compile_seconds, 0.0)
+
+    def cost(self, *, training: bool = False, without: Stopwatch | None = None) -> Cost:
+        """The block's cost, its run time counted as training or as solving, less a part that was measured inside it."""
+        compiling, running = self.compile_seconds, self.run_seconds
+        if without is not None:
+            compiling, running = compiling - without.compile_seconds, running - without.run_seconds
+        compiling, running = max(compiling, 0.0), max(running, 0.0)
+        return Cost(compiling, running, 0.0) if training else Cost(compiling, 0.0, running)
 
     def _listen(self, event: str, seconds: float, **_) -> None:
         if event.startswith(_COMPILE):

@@ -51,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="solve a problem by several methods and write a report")
     compare.add_argument("problem", help="a name from `jaxsci problems`")
     compare.add_argument("--out", metavar="FOLDER", help="write index.html, *.png and results.json there")
-    compare.add_argument("--reference", metavar="FILE", help="score against a field from a file (.dat, .npz, .h5, .nc, .zarr)")
+    compare.add_argument(
+        "--reference", metavar="FILE", help="score against a field from a file (.dat, .npz, .h5, .nc, .zarr)"
+    )
     compare.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="a coefficient; may be repeated")
     compare.add_argument("--methods", default=None, help=f"some of {','.join(METHODS)}, separated by commas")
     compare.add_argument("--budget", type=float, default=60.0, metavar="SECONDS", help="for the network's fit (default 60)")

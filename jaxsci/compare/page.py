@@ -27,7 +27,8 @@ h1 { font-size: 1.7rem; margin: 0 0 .25rem; } h2 { font-size: 1.15rem; margin: 2
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; margin: .8rem 0 0; font-size: .93rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .93rem; }
-th, td { padding: .45rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .45rem .5rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th { white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; } th { color: var(--soft); font-weight: 600; }
 tr.best td { background: var(--best); } tr.failed td { color: #a61e4d; } td.why { white-space: normal; text-align: left; }
 figure { margin: 0; } figure img { width: 100%; height: auto; } figcaption { color: var(--soft); font-size: .9rem; margin-top: .4rem; }
@@ -48,7 +49,8 @@ def page(report: Report, pictures: Mapping[str, bytes]) -> str:
         "<h2>The methods</h2>",
         f'<div class="card">{_table(report)}</div>',
         f"<p>Errors are relative L2 norms over {len(report.truth.points):,} points, against {_(report.reference)}. "
-        "Times are seconds of wall time in this process; nothing that a method needed is left out of its total.</p>",
+        "Times are seconds of wall time in this process, from nothing to a solution that can be evaluated anywhere; only what a "
+        "solver spends on estimating its own error is left out.</p>",
         "<h2>Error against cost</h2>",
         _figure(pictures["cost"], "Further down is more accurate, further left is cheaper.", "error against wall time"),
         "<h2>Where the errors are</h2>",
@@ -89,9 +91,13 @@ def _(text: str) -> str:
 
 def _facts(report: Report) -> str:
     problem = report.problem
-    rows = [("domain", ", ".join(f"{c} in [{problem.domain[c][0]:g}, {problem.domain[c][1]:g}]" for c in problem.coordinates))]
+    rows = [
+        ("domain", ", ".join(f"{c} in [{problem.domain[c][0]:g}, {problem.domain[c][1]:g}]" for c in problem.coordinates))
+    ]
     if problem.coefficients:
-        rows.append(("coefficients", ", ".join(f"{k} = {v:.10g}" for k, v in problem.coefficients.items() if not callable(v))))
+        rows.append(
+            ("coefficients", ", ".join(f"{k} = {v:.10g}" for k, v in problem.coefficients.items() if not callable(v)))
+        )
     for name, formula in problem.initial.items():
         shown = to_text(formula.expression.formula) if formula.expression is not None else "a function"
         rows.append((f"{name} at the start", shown))
@@ -102,8 +108,8 @@ def _facts(report: Report) -> str:
 
 
 def _table(report: Report) -> str:
-    head = ("method", "rel. L2 error", "rel. max error", "own estimate", "compile s", "training s", "solve s", "total s",
-            "evaluations / s")  # fmt: skip
+    head = ("method", "relative L2", "relative max", "own estimate", "compile, s", "train, s", "solve, s", "total, s",
+            "evals per s")  # fmt: skip
     done = [row for row in report.rows if not row.failure]
     best = min(done, key=lambda row: (max(row.error, row.floor), row.total_seconds), default=None)
     body = "".join(_table_row(row, row is best, len(head)) for row in report.rows)
@@ -116,7 +122,7 @@ def _table_row(row: Row, is_best: bool, width: int) -> str:
     estimate = f"{row.error_estimate:.1e}" if math.isfinite(row.error_estimate) else "-"
     cells = [row.name, row.error_text.replace("<=", "≤"), f"{row.max_error:.1e}", estimate]
     cells += [f"{s:.3g}" for s in (row.compile_seconds, row.training_seconds, row.solve_seconds, row.total_seconds)]
-    cells.append(f"{row.evaluations_per_second:,.0f}")
+    cells.append(f"{row.evaluations_per_second:.1e}")
     mark = ' class="best"' if is_best else ""
     return f"<tr{mark}>{''.join(f'<td>{_(c)}</td>' for c in cells)}</tr>"
 

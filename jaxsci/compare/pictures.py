@@ -71,7 +71,9 @@ def _cost(report: Report) -> Any:
         axes.plot([work, total], [error, error], color=colour, lw=1.5, alpha=0.5, solid_capstyle="round")
         axes.plot([work], [error], "o", mfc="white", mec=colour, ms=6)
         axes.plot([total], [error], "o", color=colour, ms=9)
-        axes.annotate(row.name, (total, error), xytext=(0, 9), textcoords="offset points", ha="center", color=colour, fontsize=10)
+        axes.annotate(
+            row.name, (total, error), xytext=(0, 9), textcoords="offset points", ha="center", color=colour, fontsize=10
+        )
     axes.set_xscale("log")
     axes.set_yscale("log")
     if floor > 0:
@@ -118,8 +120,13 @@ def _images(report: Report) -> Any:
 
     problem = report.problem
     names = [row.name for row in report.rows if not row.failure]
-    figure = Figure(figsize=(3.4 * (1 + len(names)), 3.2), layout="constrained")
-    axes = figure.subplots(1, 1 + len(names), squeeze=False)[0]
+    columns = min(3, 1 + len(names))
+    rows = -(-(1 + len(names)) // columns)
+    figure = Figure(figsize=(3.7 * columns, 3.1 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for unused in axes[1 + len(names) :]:
+        unused.set_visible(False)
+    axes = axes[: 1 + len(names)]
     space = problem.domain.space
     wide = len(space) == 1 and not problem.is_steady
     horizontal, vertical = ("t", space[0]) if wide else (space[0], space[1] if len(space) > 1 else "")

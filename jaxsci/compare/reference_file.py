@@ -106,7 +106,9 @@ def _numbers(path: Path, body: list[str], width: int) -> np.ndarray:
         try:
             rows.append([float(word) for word in words])
         except ValueError:
-            raise ReferenceFileError(f"{path}: data row {number} holds something that is no number: {line.strip()[:60]!r}.") from None
+            raise ReferenceFileError(
+                f"{path}: data row {number} holds something that is no number: {line.strip()[:60]!r}."
+            ) from None
     if not rows:
         raise ReferenceFileError(f"{path}: a header, but no data below it.")
     return np.array(rows)
@@ -124,7 +126,9 @@ def _from_columns(path: Path, problem: Problem, space: np.ndarray, columns: list
     for column, data in zip(columns, values.T, strict=True):
         name, time = column["name"], column["time"]
         if name not in problem.unknowns:
-            raise ReferenceFileError(f"{path}: the field {name!r} is no unknown of {problem.name}: {listed(problem.unknowns)}.")
+            raise ReferenceFileError(
+                f"{path}: the field {name!r} is no unknown of {problem.name}: {listed(problem.unknowns)}."
+            )
         if (time is None) != problem.is_steady:
             expected = "none, as it is steady" if problem.is_steady else "a time in each column, as in 'u (1) @ t=0.1'"
             raise ReferenceFileError(f"{path}: {problem.name} wants {expected}.")

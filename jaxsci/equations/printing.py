@@ -10,7 +10,7 @@ from sympy.core.function import AppliedUndef
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.str import StrPrinter
 
-from jaxsci.equations.expression import COORDINATES, CoefficientCall
+from jaxsci.equations.expression import COORDINATES
 
 
 def subscript(derivative: sympy.Derivative) -> str:

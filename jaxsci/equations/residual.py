@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -79,14 +78,11 @@ class PointwiseResidual:
         def stacked(*point):
             return stack_unknowns(field(*point), self.equation.unknowns)
 
-        indices = {
-            letters: tuple(letters.count(name) for name in self.coordinates) for _, letters in self.equation.partials
-        }
+        indices = {letters: tuple(letters.count(name) for name in self.coordinates) for _, letters in self.equation.partials}
         values = partial_derivatives(stacked, columns, sorted(set(indices.values())))
         position = {name: i for i, name in enumerate(self.equation.unknowns)}
         return {
-            (name, letters): values[indices[letters]][:, position[name]]
-            for name, letters in sorted(self.equation.partials)
+            (name, letters): values[indices[letters]][:, position[name]] for name, letters in sorted(self.equation.partials)
         }
 
     def from_partials(

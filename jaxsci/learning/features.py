@@ -129,5 +129,3 @@ def place(conditions: HardConditions, slab: Slab, unit: Any) -> tuple[tuple[Any,
         else:
             columns.append(lower + (upper - lower) * unit[:, i])
     return tuple(columns), volume
-
-

@@ -17,7 +17,7 @@ from jaxsci._timing import Stopwatch
 from jaxsci.learning.objective import Objective
 from jaxsci.learning.optimisers import FirstOrder, LevenbergMarquardt, Optimiser, start
 from jaxsci.networks import MLP, Network
-from jaxsci.problems import Cost, Problem, Solution, saved_times
+from jaxsci.problems import Problem, Solution, saved_times
 from jaxsci.problems.solution import sample
 
 
@@ -91,8 +91,7 @@ class Neural:
         stats = {"residual": fit.residual, "steps": fit.steps, "stopped": fit.stopped}
         stats["parameters"] = sum(np.size(leaf) for leaf in jax.tree.leaves(fit.parameters))
         error = jnp.asarray(estimate_error(problem, fit.residual, fields), fields.dtype)
-        cost = Cost(watch.compile_seconds, watch.run_seconds, 0.0)
-        return Solution(problem, ts, grid, fields, field, error, stats, cost)
+        return Solution(problem, ts, grid, fields, field, error, stats, watch.cost(training=True))
 
 
 def estimate_error(problem: Problem, residual: float, fields: Any) -> float:

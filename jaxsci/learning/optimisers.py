@@ -202,5 +202,3 @@ def _attempt(objective, flat, parameters, factor, right, damping, problem, point
     predicted = jnp.sum(right**2) - jnp.sum((right - factor @ change) ** 2)
     actual = square - jnp.sum(objective(unravel(flat + change), problem, points) ** 2)
     return flat + change, actual / predicted
-
-

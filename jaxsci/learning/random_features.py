@@ -17,7 +17,7 @@ from jaxsci._timing import Stopwatch
 from jaxsci.learning.feature_fit import Fitted, Fitter
 from jaxsci.learning.features import Slab, Stretch, basis, draw, stretched_axis
 from jaxsci.learning.neural import advise_float64, require_concrete
-from jaxsci.problems import Cost, Problem, Solution, saved_times
+from jaxsci.problems import Problem, Solution, saved_times
 from jaxsci.problems.solution import sample
 
 _SHORTEST = 1 / 128  # slab, as a share of the whole time
@@ -88,7 +88,7 @@ class RandomFeatures:
             "parameters": sum(fit.slab.coefficients.size for fit in fits),
         }
         error = jnp.asarray(_estimate_error(problem, fits, fields), fields.dtype)
-        return Solution(problem, ts, grid, fields, field, error, stats, Cost(watch.compile_seconds, watch.run_seconds, 0.0))
+        return Solution(problem, ts, grid, fields, field, error, stats, watch.cost(training=True))
 
 
 @jax.tree_util.register_dataclass
@@ -145,7 +145,9 @@ class _March:
             done += length
             if self.progress is not None:
                 self.progress(f"RandomFeatures to t = {done:.3g}: relative residual {fit.relative:.1e}")
-            length *= 2.0 if fit.relative < self.method.tolerance / 8 else 1.4 if fit.relative < self.method.tolerance else 1.0
+            length *= (
+                2.0 if fit.relative < self.method.tolerance / 8 else 1.4 if fit.relative < self.method.tolerance else 1.0
+            )
         return fits
 
     # --- one slab ------------------------------------------------------------------------------------------------------

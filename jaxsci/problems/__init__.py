@@ -4,6 +4,7 @@ Contract of this folder: a `Problem` says what is to be solved and nothing about
 returns.  ``jaxsci.problems.NAME(**coefficients)`` builds a catalogued problem.
 """
 
+from jaxsci._timing import Cost as Cost
 from jaxsci.problems.burgers import burgers as burgers
 from jaxsci.problems.catalogue import CATALOGUE as CATALOGUE
 from jaxsci.problems.catalogue import Entry as Entry
@@ -31,7 +32,6 @@ from jaxsci.problems.reaction import gray_scott as gray_scott
 from jaxsci.problems.reaction import gray_scott_spot as gray_scott_spot
 from jaxsci.problems.reference import Converged as Converged
 from jaxsci.problems.reference import Exact as Exact
-from jaxsci.problems.solution import Cost as Cost
 from jaxsci.problems.solution import Solution as Solution
 from jaxsci.problems.solution import saved_times as saved_times
 from jaxsci.problems.solve import Method as Method

@@ -71,5 +71,3 @@ class Box:
 
     def __hash__(self) -> int:
         return hash(self._intervals)
-
-

@@ -34,7 +34,9 @@ def manufactured(
     formulas = {name: Formula.of(value) for name, value in exact.items()}
     for name, formula in formulas.items():
         if formula.expression is None:
-            raise ValueError(f"manufactured: the exact {name} must be an expression (js.sin, js.exp, ...), not an opaque function.")
+            raise ValueError(
+                f"manufactured: the exact {name} must be an expression (js.sin, js.exp, ...), not an opaque function."
+            )
     expressions = {name: formula.expression for name, formula in formulas.items()}
     sources = equation.substitute(expressions)
     start = domain["t"][0] if "t" in domain else 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy as np
 
 from jaxsci._checks import check_keys, listed
 from jaxsci.equations import Equation
-from jaxsci.equations.residual import check_coefficients
 from jaxsci.equations.printing import digest
+from jaxsci.equations.residual import check_coefficients
 from jaxsci.problems.conditions import Boundary, Dirichlet, Neumann, Periodic
 from jaxsci.problems.domain import Box
 from jaxsci.problems.formula import Formula
@@ -239,7 +238,9 @@ class Problem:
         needed = {u: self.time_order(u) for u in self.unknowns} if not self.is_steady else {}
         too_high = [u for u, order in needed.items() if order > 2]
         if too_high:
-            raise ValueError(f"{self.name}: time derivatives above the second are not supported, found for {listed(too_high)}.")
+            raise ValueError(
+                f"{self.name}: time derivatives above the second are not supported, found for {listed(too_high)}."
+            )
         names = [u + "_t" * k for u, order in needed.items() for k in range(order)]
         check_keys("initial value", self.initial, names, complete=True)
         if self._exact:

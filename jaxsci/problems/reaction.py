@@ -68,9 +68,7 @@ def fisher_kpp(diffusivity: Any = 1.0, rate: Any = 1.0) -> Problem:
 
 
 @catalogued("manufactured; equations of Gray & Scott (1984), Chem. Eng. Sci. 39, 1087")
-def gray_scott(
-    diffusivity_u: Any = 0.02, diffusivity_v: Any = 0.01, feed: Any = 0.04, kill: Any = 0.06
-) -> Problem:
+def gray_scott(diffusivity_u: Any = 0.02, diffusivity_v: Any = 0.01, feed: Any = 0.04, kill: Any = 0.06) -> Problem:
     """Gray-Scott on [0, 1] x [-1, 1]^2, periodic, with the sources that make two given decaying waves exact."""
     return manufactured(
         gray_scott_equation,
@@ -87,9 +85,7 @@ def gray_scott(
 
 
 @catalogued("Pearson (1993), Science 261, 189: equations and coefficients, smooth start")
-def gray_scott_spot(
-    diffusivity_u: Any = 1.6e-4, diffusivity_v: Any = 8e-5, feed: Any = 0.04, kill: Any = 0.06
-) -> Problem:
+def gray_scott_spot(diffusivity_u: Any = 1.6e-4, diffusivity_v: Any = 8e-5, feed: Any = 0.04, kill: Any = 0.06) -> Problem:
     """Gray-Scott on [0, 200] x [-0.5, 0.5]^2, periodic: a smooth spot of v in a sea of u grows into a ring."""
     spot = lambda x, y: exp(-((1 - cos(2 * pi * x)) + (1 - cos(2 * pi * y))) * 4)  # noqa: E731
     return Problem(

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxsci.problems.solution import Cost, Solution, sample, saved_times
+from jaxsci._timing import Cost
+from jaxsci.problems.solution import Solution, sample, saved_times
 
 
 class Reference(Protocol):

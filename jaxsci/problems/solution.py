@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,21 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxsci._checks import check_keys
+from jaxsci._timing import Cost
 
 # Points of one chunk in `evaluate`: bounds the memory of interpolants that touch a whole grid per point.
 CHUNK = 1024
-
-
-class Cost(NamedTuple):
-    """What a solution cost, in seconds of wall time; compile time stands apart from the rest."""
-
-    compile_seconds: float = 0.0  # tracing and compiling
-    training_seconds: float = 0.0  # fitting parameters (methods that learn)
-    solve_seconds: float = 0.0  # everything else: stepping, factorising
-
-    @property
-    def total_seconds(self) -> float:
-        return self.compile_seconds + self.training_seconds + self.solve_seconds
 
 
 @jax.tree_util.register_dataclass
@@ -155,5 +144,3 @@ def sample(field: Callable[..., Any], ts: Any, grid: Mapping[str, Any]) -> Float
     points = jnp.stack([jnp.ravel(m) for m in mesh], axis=-1)
     values = _evaluate(field, points).reshape((*mesh[0].shape, -1))
     return jnp.moveaxis(values, -1, 0 if ts is None else 1)
-
-

@@ -63,9 +63,5 @@ def wave(speed: Any = 2.0) -> Problem:
         coefficients={"speed": speed},
         initial={"u": lambda x: sin(pi * x) + sin(4 * pi * x) / 2, "u_t": 0},
         boundary={"x": Dirichlet(0)},
-        exact={
-            "u": lambda t, x, speed: (
-                sin(pi * x) * cos(pi * speed * t) + sin(4 * pi * x) * cos(4 * pi * speed * t) / 2
-            )
-        },
+        exact={"u": lambda t, x, speed: sin(pi * x) * cos(pi * speed * t) + sin(4 * pi * x) * cos(4 * pi * speed * t) / 2},
     )

@@ -357,7 +357,9 @@ class CollocationLines:
             if periodic:
                 modes = jnp.fft.rfft(profile, axis=1 + i)
             else:
-                modes = jnp.moveaxis(jnp.asarray(_to_chebyshev(size), profile.dtype) @ jnp.moveaxis(profile, 1 + i, -2), -2, 1 + i)
+                modes = jnp.moveaxis(
+                    jnp.asarray(_to_chebyshev(size), profile.dtype) @ jnp.moveaxis(profile, 1 + i, -2), -2, 1 + i
+                )
             power = jnp.sum(jnp.abs(jnp.moveaxis(modes, 1 + i, 0).reshape(modes.shape[1 + i], -1)) ** 2, axis=1)
             share = jnp.sum(power[-max(len(power) // 6, 1) :]) / jnp.maximum(jnp.sum(power), jnp.finfo(power.dtype).tiny)
             worst = jnp.maximum(worst, jnp.sqrt(share))

@@ -108,7 +108,9 @@ def _is_diagonal(unknowns, order, components, linear) -> bool:
     reach = couples.astype(int) @ feeds.astype(int) > 0
     if any(order[u] > 1 for u in unknowns):
         return False
-    return all(u == v or not reach[unknowns.index(u), j] for u in unknowns for j, (v, _) in enumerate(components) if order[u])
+    return all(
+        u == v or not reach[unknowns.index(u), j] for u in unknowns for j, (v, _) in enumerate(components) if order[u]
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,8 +45,8 @@ class Spectral:
       dt: the largest step; each interval between saved times is divided evenly. With None the step is reduced until two
         runs agree to `rtol`. None needs concrete numbers: under jit, grad or vmap give dt.
       rtol: relative L2 tolerance in time, of the steps for ``dt=None`` and of interpolation between saved times.
-      estimate: with a given dt, run once more with twice the step for the error estimate. What that and the preparation of
-        the interpolant take is in ``stats["estimate_seconds"]``, not in the cost.
+      estimate: with a given dt, run once more with twice the step for the error estimate; its time is in
+        ``stats["estimate_seconds"]`` and not in the cost.
     Error estimate: the difference of two step sizes (Richardson), plus the measured error of interpolation in time, plus
       the share of the field in the highest sixth of the kept modes.
     Fails when: the field has a jump (the series converges slowly: read the error estimate), or walls hold a condition that
@@ -101,25 +101,23 @@ class Spectral:
         return Stepper.of(problem, discretise(problem, self.n), self.order, self.dt)
 
     def _with_step(self, plan: _Plan) -> Solution:
-        dt = self.dt
-        stats: dict[str, Any] = {"dt": plan.longest / plan.steps(dt), "steps": plan.steps(dt) * plan.intervals}
+        dt, steps = self.dt, plan.steps(self.dt)
+        stats: dict[str, Any] = {"dt": plan.longest / steps, "steps": steps * plan.intervals}
         if is_traced(plan.problem):
             run = finish(plan.lines, plan.problem, plan.times, plan.static_run(dt))
             return plan.solution(run, None, jnp.nan, stats, Cost())
+        error, extra = (0.0 if not plan.lines.has_rest else math.nan), None
         with Stopwatch() as watch:
             states = jax.block_until_ready(plan.static_run(dt))
-        cost = Cost(watch.compile_seconds, 0.0, watch.run_seconds)
-        with Stopwatch() as extra:
-            error = math.nan
-            if not plan.lines.has_rest:
-                error = 0.0
-            elif self.estimate:
-                fewer = max(plan.steps(dt) // 2, 1)
-                ratio = (plan.steps(dt) / fewer) ** self.order
-                error = float(relative_difference(plan.traced_run(plan.times, fewer), states)) / max(ratio - 1, 1)
-            run, field, gap = plan.densify(states, dt, max(self.rtol, error) if math.isfinite(error) else self.rtol)
-        stats["estimate_seconds"] = extra.wall_seconds
-        return plan.solution(run, field, error + gap, stats, cost)
+            if self.estimate and plan.lines.has_rest:
+                with Stopwatch() as extra:
+                    fewer = max(steps // 2, 1)
+                    ratio = (steps / fewer) ** self.order
+                    error = float(relative_difference(plan.traced_run(plan.times, fewer), states)) / max(ratio - 1, 1)
+            tolerance = max(self.rtol, error) if math.isfinite(error) else self.rtol
+            run, field, gap = plan.densify(states, dt, tolerance)
+        stats["estimate_seconds"] = extra.wall_seconds if extra else 0.0
+        return plan.solution(run, field, error + gap, stats, watch.cost(without=extra))
 
     def _adapting(self, plan: _Plan, progress: Callable | None) -> Solution:
         """Runs with smaller and smaller steps, each chosen from the last difference and the order of the method."""
@@ -143,12 +141,9 @@ class Spectral:
                     progress(f"step {plan.longest / steps:.2e}: error in time {error:.1e}")
                 if error < 1e3 * tolerance and error > before / 2:  # smaller steps no longer help: round-off
                     break
-            jax.block_until_ready(states)
-        dt = plan.longest / steps
-        with Stopwatch() as extra:
-            run, field, gap = plan.densify(states, dt, max(self.rtol, error))
-        stats = {"dt": dt, "steps": taken * plan.intervals, "estimate_seconds": extra.wall_seconds}
-        return plan.solution(run, field, error + gap, stats, Cost(watch.compile_seconds, 0.0, watch.run_seconds))
+            run, field, gap = plan.densify(states, plan.longest / steps, max(self.rtol, error))
+        stats = {"dt": plan.longest / steps, "steps": taken * plan.intervals}
+        return plan.solution(run, field, error + gap, stats, watch.cost())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsci._timing import Stopwatch
-from jaxsci.problems import Cost, Problem, Solution
+from jaxsci.problems import Problem, Solution
 from jaxsci.solvers.rollout import Lines, SteadyField
 
 
@@ -28,8 +28,7 @@ def solve_steady(problem: Problem, lines: Lines) -> Solution:
     with Stopwatch() as watch:
         profile, fields, tail = jax.block_until_ready(_solve(lines, problem, jnp.zeros((), dtype)))
     grid = {name: jnp.asarray(x, dtype) for name, x in lines.grid().items()}
-    cost = Cost(watch.compile_seconds, 0.0, watch.run_seconds)
-    return Solution(problem, None, grid, fields, SteadyField(lines, profile), tail, {}, cost)
+    return Solution(problem, None, grid, fields, SteadyField(lines, profile), tail, {}, watch.cost())
 
 
 @functools.partial(jax.jit, static_argnames=("lines",))

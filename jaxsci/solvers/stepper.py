@@ -98,9 +98,7 @@ class Stepper:
             )
         start = self.problem.domain["t"][0] if t is None else t
         values = self.lines.encode(fields)
-        return State(
-            values.astype(jnp.result_type(values, self.operators.linear)), jnp.asarray(start, self.tables.h.dtype)
-        )
+        return State(values.astype(jnp.result_type(values, self.operators.linear)), jnp.asarray(start, self.tables.h.dtype))
 
     def decode(self, state: State) -> Any:
         """A state to the unknowns on the grid, ``[unknowns, *space]``."""

@@ -6,8 +6,10 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def listed(names: Iterable[str]) -> str:
@@ -38,6 +40,11 @@ class KeyErrorWithText(KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+def is_traced(tree: Any) -> bool:
+    """Some leaf is being traced by jit, grad or vmap and has no value yet."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def check_real(name: str, value: Any) -> None:

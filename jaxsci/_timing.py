@@ -57,10 +57,10 @@ class Stopwatch:
         compiling, running = max(compiling, 0.0), max(running, 0.0)
         return Cost(compiling, running, 0.0) if training else Cost(compiling, 0.0, running)
 
-    def _listen(self, event: str, seconds: float, **_) -> None:
+    def _listen(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event.startswith(_COMPILE):
             now = time.perf_counter()
-            self._spans.append((max(now - seconds, self._start), now))
+            self._spans.append((max(now - duration_secs, self._start), now))
 
 
 def _length_of_union(spans: list[tuple[float, float]]) -> float:

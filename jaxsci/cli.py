@@ -103,7 +103,7 @@ def _compare(options: argparse.Namespace) -> int:
         print(f"[{time.perf_counter() - began:6.1f} s] {text}", flush=True)
 
     print(problem)
-    if options.reference:
+    if reference is not None:
         methods_of_file = {"certified reference": _Certified()} | methods
         name = f"{options.reference} ({len(reference.points)} points)"
         report = compare(problem, methods_of_file, reference=reference, reference_name=name, key=_key(options), progress=say)

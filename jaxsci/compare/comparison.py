@@ -80,7 +80,8 @@ class Report:
             seconds = (row.compile_seconds, row.training_seconds, row.solve_seconds, row.total_seconds)
             lines.append((
                 row.name, row.error_text, f"{row.max_error:.1e}", estimate,
-                *(f"{s:.2f}" if s >= 0.005 else ("0" if s == 0 else f"{s:.0e}") for s in seconds), f"{row.evaluations_per_second:.1e}",
+                *(f"{s:.2f}" if s >= 0.005 else ("0" if s == 0 else f"{s:.0e}") for s in seconds),
+                f"{row.evaluations_per_second:.1e}",
             ))  # fmt: skip
         widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
         texts = ["  ".join(w.ljust(n) if i == 0 else w.rjust(n) for i, (w, n) in enumerate(zip(line, widths, strict=True)))
@@ -203,7 +204,7 @@ def compare(
     return Report(problem, name, tuple(rows), truth, values, solutions, environment())
 
 
-def _times(problem: Problem, truth: Samples) -> np.ndarray:
+def _times(problem: Problem, truth: Samples) -> np.ndarray | None:
     """The times at which the truth is known, with the start of the problem."""
     times = np.unique(truth.points[:, problem.coordinates.index("t")])
     times = np.concatenate([[problem.domain["t"][0]], times])

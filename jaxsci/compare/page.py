@@ -31,7 +31,8 @@ th, td { padding: .45rem .5rem; text-align: right; border-bottom: 1px solid var(
 th { white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; } th { color: var(--soft); font-weight: 600; }
 tr.best td { background: var(--best); } tr.failed td { color: #a61e4d; } td.why { white-space: normal; text-align: left; }
-figure { margin: 0; } figure img { width: 100%; height: auto; } figcaption { color: var(--soft); font-size: .9rem; margin-top: .4rem; }
+figure { margin: 0; } figure img { width: 100%; height: auto; }
+figcaption { color: var(--soft); font-size: .9rem; margin-top: .4rem; }
 code { font: .88em ui-monospace, "SFMono-Regular", Menlo, monospace; overflow-wrap: anywhere; }
 footer { margin-top: 2.5rem; color: var(--soft); font-size: .85rem; }
 """

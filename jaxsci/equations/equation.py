@@ -77,7 +77,7 @@ class Equation:
                 raise ValueError(
                     f"The equation's function must return an expression (or a tuple of them), got {residual!r}."
                 )
-        own_name = function.__name__ if function.__name__ != "<lambda>" else "equation"
+        own_name = getattr(function, "__name__", "<lambda>").replace("<lambda>", "equation")
         self._define(name or own_name, names, tuple(residuals), dict(symbols or {}))
 
     def _define(self, name, unknowns, residuals, symbols):

@@ -133,7 +133,8 @@ def evaluate(
             return differentiate(value(node.expr), subscript(node))
         if isinstance(node, CoefficientCall):
             symbol, orders, *arguments = node.args
-            return _call(coefficients[symbol.name], tuple(map(int, orders)), [value(a) for a in arguments])
+            times = tuple(int(str(order)) for order in orders.args)
+            return _call(coefficients[str(symbol)], times, [value(a) for a in arguments])
         if isinstance(node, sympy.Add):
             return functools.reduce(operator.add, (value(term) for term in node.args))
         if isinstance(node, sympy.Mul):

@@ -31,12 +31,12 @@ class CoefficientCall(sympy.Function):
     def eval(cls, *_):
         return None
 
-    def _eval_derivative(self, variable):
+    def _eval_derivative(self, s):
         symbol, orders, *arguments = self.args
         terms = []
         for position, argument in enumerate(arguments):
-            raised = [order + int(i == position) for i, order in enumerate(orders)]
-            terms.append(CoefficientCall(symbol, sympy.Tuple(*raised), *arguments) * argument.diff(variable))
+            raised = [int(str(order)) + (i == position) for i, order in enumerate(orders.args)]
+            terms.append(CoefficientCall(symbol, sympy.Tuple(*raised), *arguments) * sympy.diff(argument, s))
         return sympy.Add(*terms)
 
 
@@ -170,7 +170,8 @@ def _number(value: int | float) -> sympy.Expr:
 
 def unknown(name: str) -> Expression:
     """The unknown field `name`, a function of every coordinate."""
-    return Expression(sympy.Function(name, real=True)(*_SYMBOLS.values()))
+    field: Any = sympy.Function(name, real=True)  # a class, which SymPy's hints do not say
+    return Expression(field(*_SYMBOLS.values()))
 
 
 def coordinate(name: str) -> Expression:
@@ -193,7 +194,7 @@ def _function(name: str, symbolic: Callable[..., sympy.Expr]) -> Callable[[Any],
         import jax
         import jax.numpy as jnp
 
-        return getattr(jnp, name, None)(argument) if hasattr(jnp, name) else getattr(jax.scipy.special, name)(argument)
+        return getattr(jnp if hasattr(jnp, name) else jax.scipy.special, name)(argument)
 
     apply.__name__ = apply.__qualname__ = name
     apply.__doc__ = f"The function {name} of an expression (symbolic) or of an array (``jax.numpy``), elementwise."

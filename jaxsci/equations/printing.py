@@ -30,28 +30,28 @@ def _reading_order(term: sympy.Expr) -> tuple:
 class _Subscripts:
     """What the LaTeX and the text printer share: u_xx for derivatives, u for u(t, x), terms in reading order."""
 
-    def _as_ordered_terms(self, formula, order=None):
-        return sorted(sympy.Add.make_args(formula), key=_reading_order)
+    def _as_ordered_terms(self, expr, order=None):
+        return sorted(sympy.Add.make_args(expr), key=_reading_order)
 
-    def _print_AppliedUndef(self, formula, exp=None):
-        name = self._print(sympy.Symbol(formula.func.__name__))
+    def _print_AppliedUndef(self, expr, exp=None):
+        name = self._print(sympy.Symbol(expr.func.__name__))  # ty: ignore[missing-attribute]
         return name if exp is None else f"{name}^{{{exp}}}"
 
 
 class _Latex(_Subscripts, LatexPrinter):
-    def _print_Function(self, formula, exp=None):
-        if isinstance(formula, AppliedUndef):
-            return self._print_AppliedUndef(formula, exp)
-        return super()._print_Function(formula, exp)
+    def _print_Function(self, expr, exp=None):
+        if isinstance(expr, AppliedUndef):
+            return self._print_AppliedUndef(expr, exp)
+        return super()._print_Function(expr, exp)
 
-    def _print_Derivative(self, formula):
-        inner = self._print(formula.expr)
-        if not isinstance(formula.expr, AppliedUndef):
+    def _print_Derivative(self, expr):
+        inner = self._print(expr.expr)
+        if not isinstance(expr.expr, AppliedUndef):
             inner = rf"\left({inner}\right)"
-        return f"{inner}_{{{subscript(formula)}}}"
+        return f"{inner}_{{{subscript(expr)}}}"
 
-    def _print_CoefficientCall(self, formula, exp=None):
-        symbol, orders, *arguments = formula.args
+    def _print_CoefficientCall(self, expr, exp=None):
+        symbol, orders, *arguments = expr.args
         marks = "".join(f"\\partial_{{{i + 1}}}" * int(order) for i, order in enumerate(orders))
         inner = ", ".join(self._print(argument) for argument in arguments)
         text = rf"{marks}{self._print(symbol)}\left({inner}\right)"
@@ -59,31 +59,33 @@ class _Latex(_Subscripts, LatexPrinter):
 
 
 class _Text(_Subscripts, StrPrinter):
-    def _print_Function(self, formula):
-        if isinstance(formula, AppliedUndef):
-            return self._print_AppliedUndef(formula)
-        return super()._print_Function(formula)
+    def _print_Function(self, expr):
+        if isinstance(expr, AppliedUndef):
+            return self._print_AppliedUndef(expr)
+        return super()._print_Function(expr)
 
-    def _print_Derivative(self, formula):
-        inner = self._print(formula.expr)
-        return f"{inner if isinstance(formula.expr, AppliedUndef) else f'({inner})'}_{subscript(formula)}"
+    def _print_Derivative(self, expr):
+        inner = self._print(expr.expr)
+        return f"{inner if isinstance(expr.expr, AppliedUndef) else f'({inner})'}_{subscript(expr)}"
 
-    def _print_CoefficientCall(self, formula):
-        symbol, orders, *arguments = formula.args
+    def _print_CoefficientCall(self, expr):
+        symbol, orders, *arguments = expr.args
         marks = "".join(f"d{i + 1}" * int(order) for i, order in enumerate(orders))
         return f"{marks}{symbol}({', '.join(self._print(argument) for argument in arguments)})"
 
-    def _print_Float(self, formula):
-        return f"{float(formula):g}"
+    def _print_Float(self, expr):
+        return f"{float(expr):g}"
 
 
 def to_latex(formula: sympy.Expr, symbols: Mapping[str, str] | None = None) -> str:
+    """LaTeX, with derivatives as subscripts; symbols gives the LaTeX of coefficients by name."""
     names = {sympy.Symbol(name, real=True): latex for name, latex in (symbols or {}).items()}
     names |= {sympy.Symbol(name): latex for name, latex in (symbols or {}).items()}
     return _Latex({"symbol_names": names, "min": -4, "max": 5}).doprint(formula)
 
 
 def to_text(formula: sympy.Expr) -> str:
+    """Plain text, with derivatives as subscripts."""
     return _Text().doprint(formula)
 
 

@@ -97,9 +97,14 @@ def _conservative(constant: sympy.Expr, varying: sympy.Expr, outer: str) -> tupl
         for power, slope in (varying.args, varying.args[::-1]):
             base, exponent = power.as_base_exp()
             is_slope = isinstance(slope, sympy.Derivative) and isinstance(slope.expr, AppliedUndef)
-            if is_slope and slope.expr == base and exponent.is_Integer and exponent > 0 and len(subscript(slope)) == 1:
-                if subscript(slope) != "t":
-                    return outer + subscript(slope), constant * base ** (exponent + 1) / (exponent + 1)
+            if (
+                is_slope
+                and slope.expr == base
+                and exponent.is_Integer
+                and exponent > 0
+                and subscript(slope) in ("x", "y", "z")
+            ):
+                return outer + subscript(slope), constant * base ** (exponent + 1) / (exponent + 1)
     return outer, constant * varying
 
 

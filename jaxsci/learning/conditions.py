@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci.problems import Periodic, Problem
+from jaxsci._checks import is_traced
+from jaxsci.problems import Problem
 
 Point = dict[str, Any]  # ONE point, by coordinate
 
@@ -51,8 +52,8 @@ class HardConditions:
         """How an axis enters the network: "plain", "periodic", or "even" (mirrored at u_x = 0 walls)."""
         if axis == "t":
             return "plain"
-        walls = self.problem.boundary[axis]
-        if isinstance(walls, Periodic):
+        walls = self.problem.walls(axis)
+        if not walls:
             return "periodic"
         return "even" if all(wall.kind == "neumann" for wall in walls) else "plain"
 
@@ -90,8 +91,7 @@ class HardConditions:
         return d
 
     def _holds(self, unknown: str, axis: str) -> bool:
-        walls = self.problem.boundary[axis]
-        return not isinstance(walls, Periodic) and unknown in walls[0].for_unknowns(self.problem.unknowns)
+        return any(unknown in wall.for_unknowns(self.problem.unknowns) for wall in self.problem.walls(axis))
 
     # --- lift --------------------------------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class HardConditions:
     def _is_homogeneous(self, unknown: str, axis: str) -> bool:
         if not self._holds(unknown, axis):
             return True
-        return all(wall.for_unknowns(self.problem.unknowns)[unknown].is_zero for wall in self.problem.boundary[axis])
+        return all(wall.for_unknowns(self.problem.unknowns)[unknown].is_zero for wall in self.problem.walls(axis))
 
     def _wall_lift(self, unknown: str, coefficients: Mapping[str, Any]) -> Callable[[Point], Any]:
         problem = self.problem
@@ -132,7 +132,7 @@ class HardConditions:
 
     def _blend(self, before: Callable[[Point], Any], unknown: str, axis: str, coefficients: Mapping[str, Any]):
         lower, upper = self.problem.domain[axis]
-        low, high = (wall.for_unknowns(self.problem.unknowns)[unknown] for wall in self.problem.boundary[axis])
+        low, high = (wall.for_unknowns(self.problem.unknowns)[unknown] for wall in self.problem.walls(axis))
 
         def after(point: Point) -> Any:
             s = (point[axis] - lower) / (upper - lower)
@@ -174,8 +174,8 @@ def _time_derivative(function: Callable[[Point], Any]) -> Callable[[Point], Any]
 def _check(problem: Problem) -> None:
     """Conditions that this ansatz can hold, and that agree where walls and start meet."""
     for axis in problem.domain.space:
-        walls = problem.boundary[axis]
-        if isinstance(walls, Periodic):
+        walls = problem.walls(axis)
+        if not walls:
             continue
         kinds = {wall.kind for wall in walls}
         names = [set(wall.for_unknowns(problem.unknowns)) for wall in walls]
@@ -188,11 +188,11 @@ def _check(problem: Problem) -> None:
                     f"{problem.name}: Neumann walls of {axis} can be held exactly only at zero and for every unknown; "
                     "js.Spectral carries the others."
                 )
-    if problem.is_steady or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(problem)):
+    if problem.is_steady or is_traced(problem):
         return
     for axis in problem.domain.space:
-        walls = problem.boundary[axis]
-        if isinstance(walls, Periodic) or walls[0].kind != "dirichlet":
+        walls = problem.walls(axis)
+        if not walls or walls[0].kind != "dirichlet":
             continue
         for wall, end in zip(walls, problem.domain[axis], strict=True):
             for name, value in wall.for_unknowns(problem.unknowns).items():

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsci._checks import is_traced
 from jaxsci._timing import Stopwatch
 from jaxsci.learning.objective import Objective
 from jaxsci.learning.optimisers import FirstOrder, LevenbergMarquardt, Optimiser, start
@@ -23,7 +24,7 @@ from jaxsci.problems.solution import sample
 
 def require_concrete(problem: Problem, method: str) -> None:
     """Fits run on the host: their number of steps depends on the values."""
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(problem)):
+    if is_traced(problem):
         raise TypeError(
             f"{method} fits on the host and cannot run under jit, grad or vmap; use js.Spectral or js.Adaptive there, or "
             "differentiate js.residual."
@@ -48,7 +49,8 @@ class Neural:
     parameters minimise the equation's residual at collocation points, by a first-order start and Levenberg-Marquardt.
 
     Args:
-      network: a `jaxsci.networks.MLP`, or anything with the same ``init`` and ``apply``.
+      network: a `jaxsci.networks.MLP`, or anything with the same ``init`` and ``apply``. Narrow and deep by default: a
+        least-squares step costs the cube of the number of parameters.
       optimiser: one optimiser, or several that run one after another.
       budget: seconds of wall time for the whole fit, compilation included; None leaves it to the optimisers' steps.
       grid: points per axis of the saved fields.
@@ -63,7 +65,7 @@ class Neural:
     Reference: Raissi, Perdikaris & Karniadakis (2019), J. Comput. Phys. 378, 686, and those of the parts.
     """
 
-    network: Network = MLP((16,) * 4)
+    network: Network = dataclasses.field(default_factory=lambda: MLP((12,) * 5))
     optimiser: Optimiser | tuple[Optimiser, ...] = (FirstOrder(), LevenbergMarquardt())
     budget: float | None = 60.0
     grid: int = 64

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ class _Layers(nnx.Module):
     def __init__(self, sizes: tuple[int, ...], activation: Activation, dtype: Any, *, rngs: nnx.Rngs):
         self.layers = nnx.List([
             nnx.Linear(a, b, param_dtype=dtype, dtype=None, kernel_init=nnx.initializers.glorot_normal(), rngs=rngs)
-            for a, b in zip(sizes, sizes[1:], strict=False)
+            for a, b in itertools.pairwise(sizes)
         ])  # fmt: skip
         self.activation = activation
 

@@ -21,6 +21,7 @@ _NODES = 400  # of the quadrature, on each side
 
 @equation("u", name="burgers", symbols={"viscosity": r"\nu"})
 def burgers_equation(u, viscosity):
+    """Burgers' equation: convection against diffusion."""
     return u.t + u * u.x - viscosity * u.xx
 
 

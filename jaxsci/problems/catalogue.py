@@ -42,7 +42,7 @@ def catalogued(source: str, **variants: Mapping[str, Any]) -> Callable[[Callable
     """
 
     def enter(function: Callable[..., Problem]) -> Callable[..., Problem]:
-        name = function.__name__
+        name = str(getattr(function, "__name__", "problem"))
         known = tuple(inspect.signature(function).parameters)
 
         @functools.wraps(function)

@@ -15,7 +15,7 @@ class Periodic:
     """The field and all its derivatives agree at both ends of the interval."""
 
 
-class _Wall:
+class Wall:
     """A condition on one wall: a value for every unknown that is held there."""
 
     kind: str
@@ -46,7 +46,7 @@ class _Wall:
         return hash((self.kind, self.single, self.values))
 
 
-class Dirichlet(_Wall):
+class Dirichlet(Wall):
     """The unknown's value on the wall: a number, or a function of coordinates and coefficients.
 
     Example:
@@ -57,10 +57,10 @@ class Dirichlet(_Wall):
     kind = "dirichlet"
 
 
-class Neumann(_Wall):
+class Neumann(Wall):
     """The unknown's derivative on the wall, along the coordinate (u_x on both walls of x; not the outward normal)."""
 
     kind = "neumann"
 
 
-Boundary = Periodic | tuple[_Wall, _Wall]
+Boundary = Periodic | tuple[Wall, Wall]

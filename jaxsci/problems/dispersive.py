@@ -16,6 +16,7 @@ from jaxsci.problems.reference import converged
 
 @equation("u", name="kdv", symbols={"dispersion": r"\delta"})
 def kdv_equation(u, dispersion):
+    """Korteweg and de Vries: steepening against dispersion."""
     return u.t + u * u.x + dispersion * u.xxx
 
 
@@ -25,6 +26,7 @@ def kdv_equation(u, dispersion):
     symbols={"advection": r"\alpha", "antidiffusion": r"\beta", "hyperdiffusion": r"\gamma"},
 )
 def kuramoto_sivashinsky_equation(u, advection, antidiffusion, hyperdiffusion):
+    """Kuramoto and Sivashinsky: growth of long waves, damping of short ones."""
     return u.t + advection * u * u.x + antidiffusion * u.xx + hyperdiffusion * u.xxxx
 
 

@@ -34,7 +34,7 @@ class Box:
                 raise ValueError(f"Box: {name} must be finite with lower < upper, got {interval!r}.")
         if not intervals:
             raise ValueError("Box: give at least one coordinate, as in Box(t=(0, 1), x=(-1, 1)).")
-        self._intervals = tuple((c, tuple(map(float, intervals[c]))) for c in COORDINATES if c in intervals)
+        self._intervals = tuple((c, (float(intervals[c][0]), float(intervals[c][1]))) for c in COORDINATES if c in intervals)
 
     @property
     def coordinates(self) -> tuple[str, ...]:

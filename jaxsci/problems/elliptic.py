@@ -16,11 +16,13 @@ from jaxsci.problems.problem import Problem
 
 @equation("u", name="poisson")
 def poisson_equation(u):
+    """Minus the Laplacian; the load is added by `manufactured`."""
     return -(u.xx + u.yy)
 
 
 @equation("u", name="helmholtz", symbols={"wavenumber": "k"})
 def helmholtz_equation(u, wavenumber):
+    """Helmholtz: time-harmonic waves."""
     return u.xx + u.yy + wavenumber**2 * u
 
 

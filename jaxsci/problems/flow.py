@@ -19,6 +19,7 @@ from jaxsci.problems.reference import converged
 
 @equation("w psi", name="navier_stokes_vorticity", symbols={"viscosity": r"\nu"})
 def vorticity_equation(w, psi, viscosity):
+    """2-D Navier-Stokes: vorticity w = v_x - u_y, stream function psi with u = psi_y, v = -psi_x."""
     return (
         w.t + psi.y * w.x - psi.x * w.y - viscosity * (w.xx + w.yy),
         psi.xx + psi.yy + w,
@@ -27,6 +28,7 @@ def vorticity_equation(w, psi, viscosity):
 
 @equation("u v p", name="navier_stokes_velocity", symbols={"viscosity": r"\nu"})
 def velocity_equation(u, v, p, viscosity):
+    """2-D Navier-Stokes: velocity (u, v) and kinematic pressure p."""
     return (
         u.t + u * u.x + v * u.y + p.x - viscosity * (u.xx + u.yy),
         v.t + u * v.x + v * v.y + p.y - viscosity * (v.xx + v.yy),

@@ -47,6 +47,7 @@ class Formula:
         """Names of the coordinates and coefficients that it depends on."""
         if self.expression is not None:
             return tuple(sorted(symbol.name for symbol in self.expression.formula.free_symbols))
+        assert self.function is not None  # This is a bug in jaxsci: a formula has one or the other.
         return tuple(inspect.signature(self.function).parameters)
 
     @property

@@ -32,12 +32,13 @@ def manufactured(
       u_t - t*(4*pi**2*diffusivity*cos(2*pi*x)) - cos(2*pi*x) - diffusivity*u_xx = 0
     """
     formulas = {name: Formula.of(value) for name, value in exact.items()}
+    expressions = {}
     for name, formula in formulas.items():
         if formula.expression is None:
             raise ValueError(
                 f"manufactured: the exact {name} must be an expression (js.sin, js.exp, ...), not an opaque function."
             )
-    expressions = {name: formula.expression for name, formula in formulas.items()}
+        expressions[name] = formula.expression
     sources = equation.substitute(expressions)
     start = domain["t"][0] if "t" in domain else 0.0
     initial = {}

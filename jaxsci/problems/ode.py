@@ -15,6 +15,7 @@ from jaxsci.problems.reference import converged
 
 @equation("x1 x2 x3", name="lorenz", symbols={"sigma": r"\sigma", "rho": r"\rho", "beta": r"\beta"})
 def lorenz_equation(x1, x2, x3, sigma, rho, beta):
+    """Lorenz: three modes of convection."""
     return (
         x1.t - sigma * (x2 - x1),
         x2.t - x1 * (rho - x3) + x2,
@@ -24,6 +25,7 @@ def lorenz_equation(x1, x2, x3, sigma, rho, beta):
 
 @equation("prey predator", name="lotka_volterra", symbols={})
 def lotka_volterra_equation(prey, predator, birth, predation, growth, death):
+    """Lotka and Volterra: prey and predator."""
     return (
         prey.t - birth * prey + predation * prey * predator,
         predator.t - growth * prey * predator + death * predator,
@@ -32,6 +34,7 @@ def lotka_volterra_equation(prey, predator, birth, predation, growth, death):
 
 @equation("y1 y2 y3", name="robertson", symbols={"k1": "k_1", "k2": "k_2", "k3": "k_3"})
 def robertson_equation(y1, y2, y3, k1, k2, k3):
+    """Robertson: three reactions whose speeds differ by nine orders of magnitude."""
     return (
         y1.t + k1 * y1 - k3 * y2 * y3,
         y2.t - k1 * y1 + k3 * y2 * y3 + k2 * y2**2,

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxsci._checks import check_keys, listed
+from jaxsci._checks import check_keys, is_traced, listed
 from jaxsci.equations import Equation
 from jaxsci.equations.printing import digest
 from jaxsci.equations.residual import check_coefficients
-from jaxsci.problems.conditions import Boundary, Dirichlet, Neumann, Periodic
+from jaxsci.problems.conditions import Boundary, Dirichlet, Neumann, Periodic, Wall
 from jaxsci.problems.domain import Box
 from jaxsci.problems.formula import Formula
 from jaxsci.problems.reference import Exact, Reference
@@ -92,6 +92,11 @@ class Problem:
     def boundary(self) -> dict[str, Boundary]:
         return dict(self._boundary)
 
+    def walls(self, axis: str) -> tuple[Wall, ...]:
+        """The conditions at the lower and the upper end of an axis; none where it is periodic."""
+        condition = self.boundary[axis]
+        return () if isinstance(condition, Periodic) else condition
+
     @property
     def exact(self) -> dict[str, Formula]:
         return dict(self._exact)
@@ -134,7 +139,7 @@ class Problem:
         """
         parts = [self.equation.identity, repr(self.domain._intervals)]
         for name, value in sorted(self.coefficients.items()):
-            if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+            if is_traced(value):
                 raise TypeError(f"identity: coefficient {name} is traced and has no value; ask outside jit, grad and vmap.")
             parts.append(f"{name}={[np.asarray(leaf, float).tobytes().hex() for leaf in jax.tree.leaves(value)]}")
         space = self.domain.space
@@ -142,8 +147,7 @@ class Problem:
         for axis, boundary in self._boundary:
             if isinstance(boundary, Periodic):
                 parts.append(f"{axis}:periodic")
-                continue
-            for wall in boundary:
+            for wall in self.walls(axis):
                 values = wall.for_unknowns(self.unknowns)
                 texts = [f"{k}:{f.identity(self.coordinates, self.coefficients)}" for k, f in sorted(values.items())]
                 parts.append(f"{axis}:{wall.kind}:{texts}")

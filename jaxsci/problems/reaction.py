@@ -17,16 +17,19 @@ from jaxsci.problems.reference import converged
 
 @equation("u", name="allen_cahn", symbols={"diffusivity": "D", "rate": "r"})
 def allen_cahn_equation(u, diffusivity, rate):
+    """Allen and Cahn: two phases, -1 and 1."""
     return u.t - diffusivity * u.xx - rate * (u - u**3)
 
 
 @equation("u", name="fisher_kpp", symbols={"diffusivity": "D", "rate": "r"})
 def fisher_kpp_equation(u, diffusivity, rate):
+    """Fisher, Kolmogorov, Petrovsky and Piskunov: logistic growth that spreads."""
     return u.t - diffusivity * u.xx - rate * u * (1 - u)
 
 
 @equation("u v", name="gray_scott", symbols={"diffusivity_u": "D_u", "diffusivity_v": "D_v", "feed": "F", "kill": "k"})
 def gray_scott_equation(u, v, diffusivity_u, diffusivity_v, feed, kill):
+    """Gray and Scott: a substrate u that feeds an autocatalyst v."""
     return (
         u.t - diffusivity_u * (u.xx + u.yy) + u * v**2 - feed * (1 - u),
         v.t - diffusivity_v * (v.xx + v.yy) - u * v**2 + (feed + kill) * v,

@@ -83,4 +83,5 @@ class Converged:
 
 
 def converged(recipe: str, **options: Any) -> Converged:
+    """A `Converged` reference with its options by name."""
     return Converged(recipe, tuple(sorted(options.items())))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxsci._checks import check_keys
+from jaxsci._checks import check_keys, is_traced
 from jaxsci._timing import Cost
 
 # Points of one chunk in `evaluate`: bounds the memory of interpolants that touch a whole grid per point.
@@ -96,12 +96,12 @@ class Solution:
 
     def __repr__(self) -> str:
         estimate = self.error_estimate
-        shown = f"{float(estimate):.1e}" if not isinstance(estimate, jax.core.Tracer) and np.ndim(estimate) == 0 else "?"
+        shown = f"{float(estimate):.1e}" if not is_traced(estimate) and np.ndim(estimate) == 0 else "?"
         return f"Solution({self.problem.name}, fields {self.fields.shape} {self.fields.dtype}, error estimate {shown})"
 
 
 def _check_inside(interval: tuple[float, float], name: str, values: Any) -> None:
-    if isinstance(values, jax.core.Tracer) or values.size == 0:
+    if is_traced(values) or values.size == 0:
         return
     slack = 1e-5 * (interval[1] - interval[0])
     low, high = float(values.min()), float(values.max())
@@ -126,7 +126,7 @@ def saved_times(problem: Any, ts: Any = None) -> np.ndarray:
     start, end = problem.domain["t"]
     if ts is None:
         return problem.times
-    if isinstance(ts, jax.core.Tracer):
+    if is_traced(ts):
         raise TypeError("ts must be concrete: the saved times decide the shape of the result. Pass a NumPy array.")
     ts = np.asarray(ts, float)
     if ts.ndim != 1 or len(ts) < 2:

@@ -15,16 +15,19 @@ from jaxsci.problems.problem import Problem
 
 @equation("u", name="advection", symbols={"speed": "c"})
 def advection_equation(u, speed):
+    """Transport at a constant speed."""
     return u.t + speed * u.x
 
 
 @equation("u", name="heat", symbols={"diffusivity": r"\kappa"})
 def heat_equation(u, diffusivity):
+    """Diffusion."""
     return u.t - diffusivity * u.xx
 
 
 @equation("u", name="wave", symbols={"speed": "c"})
 def wave_equation(u, speed):
+    """Waves of one speed."""
     return u.tt - speed**2 * u.xx
 
 

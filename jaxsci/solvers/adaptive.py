@@ -12,13 +12,14 @@ import diffrax
 import jax
 import jax.numpy as jnp
 
+from jaxsci._checks import is_traced
 from jaxsci._timing import Stopwatch
 from jaxsci.problems import Cost, Problem, Solution, saved_times
 from jaxsci.problems.reference import RECIPES
 from jaxsci.solvers.discretise import discretise
 from jaxsci.solvers.lines import FourierLines
 from jaxsci.solvers.rollout import InterpolatedField, Lines, Times, densify, finish, rate, relative_difference
-from jaxsci.solvers.spectral import Spectral, is_traced
+from jaxsci.solvers.spectral import Spectral
 from jaxsci.solvers.torus import Torus
 
 _STIFF = 1e4  # fastest rate times duration beyond which an implicit solver is chosen

@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci.equations import Equation
-from jaxsci.equations.evaluation import Partial, evaluate
-from jaxsci.problems import Formula, Periodic, Problem
+from jaxsci.equations.evaluation import evaluate
+from jaxsci.problems import Formula, Problem
 from jaxsci.solvers.etdrk import Kind
 from jaxsci.solvers.lines import Structure, structure
 
@@ -92,9 +92,9 @@ class CollocationLines:
             raise ValueError(f"Spectral: {name} has walls and a constraint; only periodic boxes and mirrors carry that yet.")
         axes, walls = [], []
         for axis, size in zip(domain.space, sizes, strict=True):
-            condition = problem.boundary[axis]
-            axes.append((axis, *domain[axis], size, isinstance(condition, Periodic)))
-            if isinstance(condition, Periodic):
+            ends = problem.walls(axis)
+            axes.append((axis, *domain[axis], size, not ends))
+            if not ends:
                 continue
             highest = max(letters.count(axis) for _, letters in problem.equation.partials)
             if highest > 2:
@@ -102,7 +102,7 @@ class CollocationLines:
                     f"Spectral: {name} has a derivative of order {highest} along {axis}, which needs more than one condition "
                     "per wall; only periodic boxes carry that yet."
                 )
-            for end, wall in enumerate(condition):
+            for end, wall in enumerate(ends):
                 values = wall.for_unknowns(problem.unknowns)
                 missing = [u for u in problem.unknowns if u not in values]
                 if missing:
@@ -286,7 +286,7 @@ class CollocationLines:
         stacked = jnp.stack([row[inner] for row in rows])
         return (operators.rates @ stacked).ravel()
 
-    def _rest(self, full: dict[Partial, Any], coefficients: Mapping[str, Any], dtype: Any, t: Any) -> list[Any]:
+    def _rest(self, full: dict[tuple[str, int], Any], coefficients: Mapping[str, Any], dtype: Any, t: Any) -> list[Any]:
         parts = self.parts
         values = {
             (u, letters): jnp.asarray(self.derivative(letters.replace("t", "")), dtype) @ full[u, letters.count("t")]

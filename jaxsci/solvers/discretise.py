@@ -10,7 +10,7 @@ import sympy
 
 from jaxsci.equations import Equation
 from jaxsci.equations.evaluation import evaluate
-from jaxsci.problems import Periodic, Problem
+from jaxsci.problems import Problem
 from jaxsci.solvers.collocation import CollocationLines
 from jaxsci.solvers.lines import FourierLines, structure
 from jaxsci.solvers.rollout import Lines
@@ -39,8 +39,7 @@ def fourier_lines(problem: Problem, sizes: tuple[int, ...], signs: tuple[tuple[i
     """The problem on a torus, with two thirds of the modes kept where it is nonlinear."""
     domain = problem.domain
     axes = tuple(
-        Axis(name, *domain[name], size, not isinstance(problem.boundary[name], Periodic))
-        for name, size in zip(domain.space, sizes, strict=True)
+        Axis(name, *domain[name], size, bool(problem.walls(name))) for name, size in zip(domain.space, sizes, strict=True)
     )
     kept = 2 / 3 if structure(problem.equation).needed else 1.0
     return FourierLines(problem.equation, Torus(axes, kept), signs)
@@ -55,8 +54,8 @@ def mirror_signs(problem: Problem) -> tuple[tuple[int, ...], ...] | None:
     space, unknowns = problem.domain.space, problem.unknowns
     signs = {u: [1] * len(space) for u in unknowns}
     for i, axis in enumerate(space):
-        walls = problem.boundary[axis]
-        if isinstance(walls, Periodic):
+        walls = problem.walls(axis)
+        if not walls:
             continue
         for u in unknowns:
             kinds = {wall.kind for wall in walls if u in wall.for_unknowns(unknowns)}

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxsci._checks import is_traced
 from jaxsci.solvers.phi import phi_matrices, phi_numbers
 
 Kind = Literal["diagonal", "blocks", "dense"]
@@ -38,6 +39,7 @@ class Tables(NamedTuple):
 
 
 def tables(kind: Kind, linear: Any, h: Any, order: int) -> Tables:
+    """The tables of one step size for a method of the given order."""
     phi = phi_numbers if kind == "diagonal" else phi_matrices
     highest = min(order, 3)
     return Tables(h, phi(h * linear, highest), phi(h * linear / 2, 2) if order >= 3 else ())
@@ -80,7 +82,7 @@ def advance(
     kind: Kind, order: int, table: Tables, nonlinear: Callable[[Any, Any], Any] | None, state: Any, t: Any, steps: Any
 ) -> Any:
     """`steps` steps. A Python int unrolls into a scan (differentiable in reverse); a traced one into a loop."""
-    if nonlinear is None and not isinstance(steps, jax.core.Tracer) and steps == 1:
+    if nonlinear is None and not is_traced(steps) and steps == 1:
         return step(kind, order, table, None, state, t)
     if isinstance(steps, int):
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsci._checks import is_traced
 from jaxsci._timing import Stopwatch
 from jaxsci.problems import Cost, Problem, Solution, saved_times
 from jaxsci.solvers.discretise import discretise
@@ -84,7 +85,7 @@ class Spectral:
         times = Times(jnp.asarray(saved_times(problem, ts), dtype), jnp.asarray(problem.domain["t"][0], dtype))
         plan = _Plan(lines, self.order, problem, times)
         if self.dt is not None:
-            return self._with_step(plan)
+            return self._with_step(plan, self.dt)
         if is_traced(problem):
             raise ValueError(
                 "Spectral(dt=None) finds its step by comparing runs, which needs concrete numbers. Under jit, grad or vmap "
@@ -100,8 +101,8 @@ class Spectral:
             raise ValueError(f"stepper: {problem.name} is steady; there is nothing to step.")
         return Stepper.of(problem, discretise(problem, self.n), self.order, self.dt)
 
-    def _with_step(self, plan: _Plan) -> Solution:
-        dt, steps = self.dt, plan.steps(self.dt)
+    def _with_step(self, plan: _Plan, dt: float) -> Solution:
+        steps = plan.steps(dt)
         stats: dict[str, Any] = {"dt": plan.longest / steps, "steps": steps * plan.intervals}
         if is_traced(plan.problem):
             run = finish(plan.lines, plan.problem, plan.times, plan.static_run(dt))
@@ -198,7 +199,3 @@ class _Plan:
 def _is_uniform(gaps: np.ndarray) -> bool:
     """The start is saved and all intervals are equal, so that one table serves them all."""
     return bool(len(gaps) > 1 and gaps[0] == 0 and np.ptp(gaps[1:]) <= 1e-5 * gaps[1:].max())
-
-
-def is_traced(problem: Problem) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(problem))

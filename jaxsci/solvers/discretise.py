@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import sympy
@@ -86,10 +87,11 @@ def _respects_mirror(problem: Problem, axis: str, signs: dict[str, int]) -> bool
 
     def residuals(values, coordinates):
         try:
-            rows = [evaluate(f, values, coordinates, coefficients) for f in formulas]
+            with jax.ensure_compile_time_eval():  # the values are concrete under jit too
+                rows = [evaluate(f, values, coordinates, coefficients) for f in formulas]
+                return [np.asarray(jnp.broadcast_to(row, (8,)), float) for row in rows]
         except TypeError:  # a coefficient of the sources that is not a number here
             return None
-        return [np.asarray(jnp.broadcast_to(row, (8,)), float) for row in rows]
 
     here = residuals(values, coordinates)
     flipped = {(u, k): signs[u] * (-1) ** k.count(axis) * v for (u, k), v in values.items()}

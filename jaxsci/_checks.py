@@ -49,6 +49,8 @@ def is_traced(tree: Any) -> bool:
 
 def check_real(name: str, value: Any) -> None:
     """A real floating-point (or Python) number or array; integers are let through as scalars only."""
+    if not isinstance(value, int | float | complex) and not hasattr(value, "dtype"):
+        raise TypeError(f"{name} must be a real number or array, got {value!r}.")
     dtype = jnp.result_type(value)
     if not jnp.issubdtype(dtype, jnp.floating) and not (jnp.issubdtype(dtype, jnp.integer) and np.ndim(value) == 0):
-        raise TypeError(f"{name} must be real floating point, got dtype {dtype}. Convert it: jnp.asarray({name}, float).")
+        raise TypeError(f"{name} must be real floating point, got dtype {dtype}. Convert it: jnp.asarray(value, float).")

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxsci._checks import listed
 from jaxsci.equations.evaluation import Partial, coordinates_in, partials_in
-from jaxsci.equations.expression import COORDINATES, Expression, coefficient, coordinate, unknown
+from jaxsci.equations.expression import COORDINATES, CoefficientCall, Expression, coefficient, coordinate, unknown
 from jaxsci.equations.printing import canonical, digest, to_latex, to_text
 
 
@@ -42,6 +42,7 @@ class Equation:
     Attributes:
       residuals: one `Expression` per equation.
       coefficients, coordinates: the names that occur.
+      functions: the coefficients that are called, as in ``conductivity(x)``, with their number of arguments.
       partials: the partial derivatives that a pointwise residual needs, products expanded: ``("u", "xx")``, ...
     Raises:
       ValueError: no unknown occurs, or the function does not return expressions.
@@ -63,6 +64,8 @@ class Equation:
         symbols: Mapping[str, str] | None = None,
     ):
         names = tuple(unknowns.split()) if isinstance(unknowns, str) else tuple(unknowns)
+        if not names or len(set(names)) < len(names) or set(names) & set(COORDINATES):
+            raise ValueError(f"Unknowns must be one or more different names other than t, x, y, z; got {listed(names)}.")
         arguments = symbolic_arguments(function, names)
         missing = [u for u in names if u not in arguments]
         if missing:
@@ -93,6 +96,8 @@ class Equation:
         self.coordinates: tuple[str, ...] = tuple(c for c in COORDINATES if c in occurring)
         free = {s.name for formula in formulas for s in formula.free_symbols} - set(COORDINATES)
         self.coefficients: tuple[str, ...] = tuple(sorted(free))
+        calls = set().union(*(formula.atoms(CoefficientCall) for formula in formulas))
+        self.functions: dict[str, int] = {str(call.args[0]): len(call.args) - 2 for call in calls}
         unused = [u for u in unknowns if all(u != name for name, _ in self.partials)]
         if unused:
             raise ValueError(f"The unknown {listed(unused)} does not occur in the equation {self}.")

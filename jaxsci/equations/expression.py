@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 
 import sympy
 
+from jaxsci._checks import is_traced, unknown_name
+
 COORDINATES = ("t", "x", "y", "z")
 _SYMBOLS = {name: sympy.Symbol(name, real=True) for name in COORDINATES}
 
@@ -70,6 +72,9 @@ class Expression:
 
     def d(self, *coordinates: str) -> Expression:
         """The partial derivative along the named coordinates: ``u.d("x", "x")`` is ``u.xx``."""
+        for name in coordinates:
+            if name not in COORDINATES:
+                raise ValueError(unknown_name("coordinate", name, COORDINATES))
         variables = [_SYMBOLS[name] for name in coordinates]
         if not self.formula.has(*set(variables)):
             return Expression(0)
@@ -149,7 +154,7 @@ def _formula(value: Number) -> sympy.Expr:
         return value.formula
     if isinstance(value, int | float):
         return _number(value)
-    if getattr(value, "shape", None) == ():  # a NumPy or JAX scalar: its value is fixed here, so it must be concrete
+    if getattr(value, "shape", None) == () and not is_traced(value):  # a NumPy or JAX scalar: its value is fixed here,
         return _number(value.item())
     raise TypeError(
         f"An equation is written in numbers, unknowns, coordinates and coefficients; got {type(value).__name__}. "
@@ -160,6 +165,8 @@ def _formula(value: Number) -> sympy.Expr:
 def _number(value: int | float) -> sympy.Expr:
     """A number as SymPy has it; a float that is a simple multiple of pi becomes that multiple, so that it prints as one
     and sin(pi * 1) is zero."""
+    if not math.isfinite(value):
+        raise ValueError(f"An equation is written in finite numbers, got {value!r}.")
     if isinstance(value, float) and value != 0.0:
         for denominator in range(1, 13):
             numerator = round(value * denominator / math.pi)
@@ -212,4 +219,4 @@ cosh = _function("cosh", sympy.cosh)
 tanh = _function("tanh", sympy.tanh)
 arctan = _function("arctan", sympy.atan)
 erf = _function("erf", sympy.erf)
-absolute = _function("abs", sympy.Abs)
+absolute = _function("absolute", sympy.Abs)

@@ -48,6 +48,8 @@ class _Latex(_Subscripts, LatexPrinter):
         inner = self._print(expr.expr)
         if not isinstance(expr.expr, AppliedUndef):
             inner = rf"\left({inner}\right)"
+        elif "_{" in inner:  # TeX allows one subscript: x_{1,t}
+            return f"{inner.removesuffix('}')},{subscript(expr)}}}"
         return f"{inner}_{{{subscript(expr)}}}"
 
     def _print_CoefficientCall(self, expr, exp=None):
@@ -93,6 +95,8 @@ def canonical(formula: sympy.Basic) -> str:
     """A string that depends on the formula alone: not on the order it was written in, nor on SymPy's own ordering."""
     if isinstance(formula, sympy.Float):
         return float(formula).hex()
+    if isinstance(formula, sympy.NumberSymbol):
+        return f"number {formula}"  # so that a coefficient may be called pi
     if isinstance(formula, AppliedUndef):
         return formula.func.__name__
     if isinstance(formula, sympy.Derivative):

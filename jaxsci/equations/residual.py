@@ -18,11 +18,17 @@ from jaxsci.equations.partials import partial_derivatives
 Field = Callable[..., Any]  # of one point's coordinates: a scalar, an array [unknowns], or a dict by unknown
 
 
-def check_coefficients(coefficients: Mapping[str, Any], names: tuple[str, ...], *, complete: bool = True) -> None:
-    """Coefficients by the right names, each a real scalar or a function."""
-    check_keys("coefficient", coefficients, names, complete=complete)
+def check_coefficients(
+    equation: Equation, coefficients: Mapping[str, Any], names: tuple[str, ...] | None = None, *, complete: bool = True
+) -> None:
+    """Coefficients by the right names (the equation's own by default), each a real scalar, or a function where called."""
+    check_keys("coefficient", coefficients, equation.coefficients if names is None else names, complete=complete)
     for name, value in coefficients.items():
+        if name in equation.functions and not callable(value):
+            raise TypeError(f"coefficient {name} is called in the equation and must be a function, got {value!r}.")
         if callable(value):
+            if name in equation.coefficients and name not in equation.functions:
+                raise TypeError(f"coefficient {name} must be a number, since the equation does not call it; got {value!r}.")
             continue
         check_real(f"coefficient {name}", value)
         if np.shape(value) != ():
@@ -52,11 +58,12 @@ def stack_unknowns(value: Any, unknowns: tuple[str, ...]) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class PointwiseResidual:
-    """The residual of an equation at points; made by `jaxsci.residual`. Hashable, so it can be a static argument."""
+    """The residual of an equation at points; made by `jaxsci.residual`. Hashable where its defaults are."""
 
     equation: Equation
     coordinates: tuple[str, ...]
-    defaults: tuple[tuple[str, Any], ...] = dataclasses.field(default=(), compare=False)
+    names: tuple[str, ...]  # of the coefficients that may be given
+    defaults: tuple[tuple[str, Any], ...] = ()  # their values where none is given; compared, so that no jit takes old ones
 
     def __call__(
         self,
@@ -68,7 +75,7 @@ class PointwiseResidual:
             raise TypeError("residual(problem)(field, coefficients, points): the points are missing.")
         columns = self._columns(points)
         values = dict(self.defaults) | dict(coefficients or {})
-        check_coefficients(values, self.equation.coefficients)
+        check_coefficients(self.equation, values, self.names)
         partials = self.field_partials(field, columns)
         return self.from_partials(partials, columns, values)
 
@@ -144,5 +151,8 @@ def residual(problem: Any) -> PointwiseResidual:
       ((2, 1), True)
     """
     if isinstance(problem, Equation):
-        return PointwiseResidual(problem, problem.coordinates)
-    return PointwiseResidual(problem.equation, problem.coordinates, tuple(problem.coefficients.items()))
+        return PointwiseResidual(problem, problem.coordinates, problem.coefficients)
+    if not isinstance(getattr(problem, "equation", None), Equation):
+        raise TypeError(f"residual: give a Problem or an Equation, got {type(problem).__name__}.")
+    defaults = tuple(problem.coefficients.items())
+    return PointwiseResidual(problem.equation, problem.coordinates, tuple(problem.coefficients), defaults)

@@ -54,7 +54,8 @@ class Fitter:
 
     @staticmethod
     def of(problem: Problem) -> Fitter:
-        return Fitter(problem, HardConditions(problem), residual(problem))
+        equation = dataclasses.replace(residual(problem), defaults=())  # the coefficients are arguments
+        return Fitter(problem, HardConditions(problem), equation)
 
     @property
     def is_linear(self) -> bool:

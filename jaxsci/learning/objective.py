@@ -27,7 +27,8 @@ class Objective:
 
     @staticmethod
     def of(problem: Problem, network: Network) -> Objective:
-        return Objective(HardConditions(problem), network, residual(problem))
+        equation = dataclasses.replace(residual(problem), defaults=())  # the coefficients are arguments
+        return Objective(HardConditions(problem), network, equation)
 
     def init(self, key: Any) -> Parameters:
         return self.network.init(key, self.conditions.input_size, len(self.conditions.problem.unknowns))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from jaxsci._checks import unknown_name
+from jaxsci._checks import KeyErrorWithText, unknown_name
 from jaxsci.equations.expression import COORDINATES
 
 
@@ -55,7 +55,7 @@ class Box:
         for known, interval in self._intervals:
             if known == name:
                 return interval
-        raise KeyError(unknown_name("coordinate", name, self.coordinates))
+        raise KeyErrorWithText(unknown_name("coordinate", name, self.coordinates))
 
     def __contains__(self, name: Any) -> bool:
         return name in self.coordinates

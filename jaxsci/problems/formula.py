@@ -34,7 +34,13 @@ class Formula:
         if isinstance(value, Formula):
             return value
         if not callable(value):
-            return Formula(Expression(0) + value)
+            try:
+                return Formula(Expression(0) + value)
+            except TypeError:
+                raise TypeError(
+                    "A condition is a number, an expression, or a function of coordinates and coefficients (traced values are "
+                    f"coefficients); got {value!r}."
+                ) from None
         symbols = symbolic_arguments(value)
         try:
             made = value(**symbols)
@@ -83,12 +89,12 @@ class Formula:
             return to_latex(self.expression.formula, symbols)
         return rf"\mathrm{{{getattr(self.function, '__name__', 'function').replace('_', ' ')}}}"
 
-    def identity(self, coordinates: tuple[str, ...], coefficients: Mapping[str, Any]) -> str:
-        """Structure where it is symbolic, values at fixed points where it is not."""
+    def identity(self, box: Mapping[str, tuple[float, float]], coefficients: Mapping[str, Any]) -> str:
+        """Structure where it is symbolic, values at fixed points of the box where it is not."""
         if self.expression is not None:
             return canonical(self.expression.formula)
-        points = np.random.default_rng(0).uniform(size=(16, len(coordinates)))
-        columns = {name: jnp.asarray(points[:, i]) for i, name in enumerate(coordinates)}
+        random = np.random.default_rng(0)
+        columns = {name: jnp.asarray(random.uniform(*interval, size=64)) for name, interval in box.items()}
         return ",".join(f"{v:.9e}" for v in np.asarray(self(columns, coefficients), float))
 
     def check(self, what: str, coordinates: tuple[str, ...], coefficients: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from jaxsci._checks import check_keys
 from jaxsci.equations import Equation
 from jaxsci.equations.expression import coordinate
 from jaxsci.problems.domain import Box
@@ -29,8 +30,9 @@ def manufactured(
       >>> heat = js.Equation(lambda u, diffusivity: u.t - diffusivity * u.xx, name="heat")
       >>> js.manufactured(heat, js.Box(t=(0, 1), x=(0, 1)), coefficients={"diffusivity": 1.0},
       ...                 exact={"u": lambda t, x: js.cos(6.283185307179586 * x) * t}).equation
-      u_t - t*(4*pi**2*diffusivity*cos(2*pi*x)) - cos(2*pi*x) - diffusivity*u_xx = 0
+      u_t - diffusivity*u_xx - cos(2*pi*x) - 4*pi**2*diffusivity*t*cos(2*pi*x) = 0
     """
+    check_keys("exact solution of", exact, equation.unknowns, complete=True)
     formulas = {name: Formula.of(value) for name, value in exact.items()}
     expressions = {}
     for name, formula in formulas.items():

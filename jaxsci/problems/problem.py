@@ -16,7 +16,7 @@ from jaxsci.problems.conditions import Boundary, Dirichlet, Neumann, Periodic, W
 from jaxsci.problems.domain import Box
 from jaxsci.problems.formula import Formula
 from jaxsci.problems.reference import Exact, Reference
-from jaxsci.problems.solution import DEFAULT_TIMES, Solution
+from jaxsci.problems.solution import DEFAULT_TIMES, Solution, saved_times
 
 
 @jax.tree_util.register_pytree_node_class
@@ -63,9 +63,14 @@ class Problem:
         name: str | None = None,
         source: str = "",
     ):
+        if not isinstance(equation, Equation) or not isinstance(domain, Box):
+            raise TypeError(
+                "Problem(equation, domain): give a js.Equation and a js.Box, "
+                f"got {type(equation).__name__} and {type(domain).__name__}."
+            )
         self.equation = equation
         self.domain = domain
-        self.coefficients = dict(coefficients or {})
+        self.coefficients = {name: _as_pytree(value) for name, value in (coefficients or {}).items()}
         self.name = name or equation.name
         self.source = source
         self.coordinates: tuple[str, ...] = domain.coordinates
@@ -76,7 +81,9 @@ class Problem:
         self._boundary = tuple((axis, self._boundary_of(axis, dict(boundary or {}))) for axis in domain.space)
         self._check_names(boundary or {})
         self._reference = reference if reference is not None else Exact() if self._exact else None
-        self._times = None if times is None else tuple(float(t) for t in times)
+        if times is not None and self.is_steady:
+            raise ValueError(f"{self.name}: times are given, but {domain!r} has no t.")
+        self._times = None if times is None else tuple(map(float, saved_times(self, times)))
 
     # --- what it is made of ----------------------------------------------------------------------------------------
 
@@ -126,8 +133,8 @@ class Problem:
         """
         check_keys("coefficient", values, self.coefficients)
         new = self._shallow_copy()
-        new.coefficients = {**self.coefficients, **values}
-        check_coefficients(new.coefficients, tuple(new.coefficients))
+        new.coefficients = self.coefficients | {name: _as_pytree(value) for name, value in values.items()}
+        check_coefficients(self.equation, new.coefficients, tuple(new.coefficients))
         return new
 
     @property
@@ -141,17 +148,27 @@ class Problem:
         for name, value in sorted(self.coefficients.items()):
             if is_traced(value):
                 raise TypeError(f"identity: coefficient {name} is traced and has no value; ask outside jit, grad and vmap.")
-            parts.append(f"{name}={[np.asarray(leaf, float).tobytes().hex() for leaf in jax.tree.leaves(value)]}")
-        space = self.domain.space
+            parts.append(f"{name}={self._coefficient_text(name, value)}")
+        space = {name: self.domain[name] for name in self.domain.space}
         parts += [f"{k}:{f.identity(space, self.coefficients)}" for k, f in self._initial]
+        box = {name: self.domain[name] for name in self.coordinates}
         for axis, boundary in self._boundary:
             if isinstance(boundary, Periodic):
                 parts.append(f"{axis}:periodic")
             for wall in self.walls(axis):
                 values = wall.for_unknowns(self.unknowns)
-                texts = [f"{k}:{f.identity(self.coordinates, self.coefficients)}" for k, f in sorted(values.items())]
+                texts = [f"{k}:{f.identity(box, self.coefficients)}" for k, f in sorted(values.items())]
                 parts.append(f"{axis}:{wall.kind}:{texts}")
         return digest(*parts)
+
+    def _coefficient_text(self, name: str, value: Any) -> str:
+        """The number, bit by bit; for a function the numbers that it holds and its values at fixed points."""
+        leaves = [leaf for leaf in jax.tree.leaves(value) if not callable(leaf)]
+        text = str([np.asarray(leaf, float).tobytes().hex() for leaf in leaves])
+        if name in self.equation.functions:
+            points = np.random.default_rng(0).uniform(-1, 1, size=(self.equation.functions[name], 64))
+            text += ",".join(f"{v:.9e}" for v in np.asarray(jax.vmap(value)(*points), float))
+        return text
 
     # --- solutions -------------------------------------------------------------------------------------------------
 
@@ -262,4 +279,9 @@ class Problem:
         for what, formula, coordinates in formulas:
             formula.check(what, coordinates, tuple(self.coefficients))
             used |= set(formula.arguments) - set(self.coordinates)
-        check_coefficients(self.coefficients, tuple(sorted(used)))
+        check_coefficients(self.equation, self.coefficients, tuple(sorted(used)))
+
+
+def _as_pytree(value: Any) -> Any:
+    """A plain function becomes a pytree without leaves, so that jit takes the problem that holds it."""
+    return jax.tree_util.Partial(value) if callable(value) and jax.tree_util.all_leaves([value]) else value

@@ -43,7 +43,7 @@ class Exact:
         field = ExactField(problem)
         fields = sample(field, ts, grid)
         floor = max(self.floor, 10 * float(jnp.finfo(fields.dtype).eps))
-        return Solution(problem, ts, grid, fields, field, jnp.asarray(floor), {"method": "exact"}, Cost())
+        return Solution(problem, ts, grid, fields, field, jnp.asarray(floor), {}, Cost())
 
 
 @jax.tree_util.register_dataclass

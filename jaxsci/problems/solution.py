@@ -67,28 +67,31 @@ class Solution:
         shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
         points = jnp.stack([jnp.ravel(jnp.broadcast_to(array, shape)) for array in arrays], axis=-1)
         values = _evaluate(self.field, points)
-        values = jnp.moveaxis(values, -1, 0).reshape((-1, *shape))
+        values = values.T.reshape((len(self.problem.unknowns), *shape))
         return values[0] if len(self.problem.unknowns) == 1 else values
 
     def __getitem__(self, name: str) -> Float[Array, "..."]:
         """``solution["u"]``: one unknown's saved field, ``[T, *space]``."""
         check_keys("unknown", {name: None}, self.problem.unknowns)
-        axis = 0 if self.ts is None else 1
+        axis = -1 - len(self.problem.domain.space)  # from the end: a solution may be a batch
         return jnp.take(self.fields, self.problem.unknowns.index(name), axis=axis)
 
     def check(self) -> Solution:
-        """Raise where the solution is not finite, naming the first time at which it is not; return it otherwise.
+        """Raise where the solution is not finite, naming the first time and the batch members; return it otherwise.
 
         Raises:
           FloatingPointError: with the cure.
         """
-        finite = np.isfinite(np.asarray(self.fields))
+        finite = np.isfinite(np.asarray(self.fields)).all(axis=tuple(range(-1 - len(self.problem.domain.space), 0)))
         if finite.all():
             return self
         where = ""
-        if self.ts is not None:
-            first = int(np.argmin(finite.reshape(finite.shape[0], -1).all(axis=1)))
-            where = f" from t = {float(self.ts[first]):g} on"
+        if self.ts is not None:  # finite is [*batch, T]
+            first = int(np.argmin(finite.reshape(-1, finite.shape[-1]).all(axis=0)))
+            where = f" from t = {np.ravel(self.ts)[first]:g} on"
+            finite = finite.all(axis=-1)
+        if finite.ndim:
+            where += f" in the batch members {', '.join(map(str, np.argwhere(~finite).squeeze(-1).tolist()))}"
         raise FloatingPointError(
             f"{self.problem.name}: the solution is not finite{where}. A smaller step (dt) or a finer grid (n) is the usual "
             "cure; a network's fit wants float64 and a smaller learning rate."
@@ -111,7 +114,8 @@ def _check_inside(interval: tuple[float, float], name: str, values: Any) -> None
 
 @jax.jit
 def _evaluate(field: Callable[..., Any], points: Float[Array, "points coordinates"]) -> Float[Array, "points unknowns"]:
-    return jax.lax.map(lambda point: jnp.atleast_1d(field(*point)), points, batch_size=min(CHUNK, len(points)))
+    at_point = lambda point: jnp.atleast_1d(field(*point))  # noqa: E731
+    return jax.lax.map(at_point, points, batch_size=min(CHUNK, len(points))) if len(points) else jax.vmap(at_point)(points)
 
 
 DEFAULT_TIMES = 51

@@ -38,8 +38,9 @@ def solve(
       >>> solution
       Solution(heat, fields (51, 1, 33) float32, error estimate 4.2e-08)
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"solve(problem, method): the first argument must be a Problem, got {type(problem).__name__}.")
+    _check_problem("solve", problem)
+    if isinstance(method, type):
+        raise TypeError(f"solve(problem, method): {method.__name__} is a class; give one, js.{method.__name__}(...).")
     if not callable(getattr(method, "solve", None)):
         raise TypeError(
             f"solve(problem, method): {type(method).__name__} is no method. Use js.Spectral(...), js.Adaptive(...), "
@@ -65,6 +66,12 @@ def stepper(problem: Problem, method: Any) -> Any:
       >>> s.decode(state).shape
       (1, 129)
     """
-    if not callable(getattr(method, "stepper", None)):
+    _check_problem("stepper", problem)
+    if isinstance(method, type) or not callable(getattr(method, "stepper", None)):
         raise TypeError(f"stepper: {type(method).__name__} has no single step; use js.Spectral(n=..., dt=...).")
     return method.stepper(problem)
+
+
+def _check_problem(verb: str, problem: Any) -> None:
+    if not isinstance(problem, Problem):
+        raise TypeError(f"{verb}(problem, method): the first argument must be a Problem, got {type(problem).__name__}.")

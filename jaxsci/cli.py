@@ -6,6 +6,7 @@ Bad input gives one line on the error stream and exit status 2; nothing is writt
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -84,14 +85,14 @@ def _compare(options: argparse.Namespace) -> int:
     from jaxsci.compare.pictures import matplotlib
 
     problem = _problem(options)
-    methods = _methods(options, problem)
+    methods, key = _methods(options, problem), _key(options)
     reference = None
-    if options.reference:
+    if options.reference is not None:
         try:
             reference = read_reference(options.reference, problem)
         except ReferenceFileError as error:
             raise _BadInput(str(error)) from None
-    if options.out:
+    if options.out is not None:
         try:
             matplotlib()
         except ImportError as error:
@@ -103,14 +104,16 @@ def _compare(options: argparse.Namespace) -> int:
         print(f"[{time.perf_counter() - began:6.1f} s] {text}", flush=True)
 
     print(problem)
+    name = None
     if reference is not None:
-        methods_of_file = {"certified reference": _Certified()} | methods
+        methods = {"certified reference": _Certified()} | methods
         name = f"{options.reference} ({len(reference.points)} points)"
-        report = compare(problem, methods_of_file, reference=reference, reference_name=name, key=_key(options), progress=say)
-    else:
-        report = compare(problem, methods, key=_key(options), progress=say)
+    try:
+        report = compare(problem, methods, reference=reference, reference_name=name, key=key, progress=say)
+    except (ValueError, ArithmeticError) as error:  # no reference for these coefficients; failing methods have a row instead
+        raise _BadInput(str(error)) from None
     print(f"\n{report.table()}")
-    if options.out:
+    if options.out is not None:
         try:
             folder = report.save(options.out)
         except OSError as error:
@@ -132,14 +135,24 @@ class _Certified:
 def _key(options: argparse.Namespace) -> Any:
     import jax
 
-    return jax.random.key(options.seed)
+    try:
+        return jax.random.key(options.seed)
+    except OverflowError:
+        raise _BadInput(f"--seed {options.seed}: the number is too large; 64 bits are at hand.") from None
 
 
 def _check_folder(path: str) -> None:
+    """The report can be written there, as far as can be known before the work is done."""
+    import os
     from pathlib import Path
 
-    if Path(path).exists() and not Path(path).is_dir():
-        raise _BadInput(f"--out {path}: there is a file of that name; give a folder.")
+    if not path:
+        raise _BadInput("--out: the folder has no name.")
+    nearest = next(folder for folder in (Path(path), *Path(path).absolute().parents) if os.path.exists(folder))
+    if not nearest.is_dir():
+        raise _BadInput(f"--out {path}: {nearest} is a file; give a folder.")
+    if not os.access(nearest, os.W_OK):
+        raise _BadInput(f"--out {path}: {nearest} may not be written to.")
 
 
 def _problem(options: argparse.Namespace) -> Problem:
@@ -160,6 +173,8 @@ def _problem(options: argparse.Namespace) -> Problem:
             values[name] = float(value)
         except ValueError:
             raise _BadInput(f"--set {text}: {value!r} is no number.") from None
+        if not math.isfinite(values[name]):
+            raise _BadInput(f"--set {text}: a finite number is needed.")
     return entry.build(**values)
 
 
@@ -171,11 +186,11 @@ def _methods(options: argparse.Namespace, problem: Problem) -> dict[str, Method]
         raise _BadInput(f"--budget {options.budget}: a positive number of seconds is needed.")
     space = len(problem.domain.space)
     applicable = [m for m in METHODS if not (m == "spectral" and space == 0) and not (m == "adaptive" and space > 0)]
-    wanted = options.methods.split(",") if options.methods else applicable
+    wanted = applicable if options.methods is None else options.methods.split(",")
     made: dict[str, Method] = {}
     for name in wanted:
         if name not in METHODS:
-            raise _BadInput(f"--methods {name}: there is {', '.join(METHODS)}.")
+            raise _BadInput(f"--methods {options.methods}: {name!r} is none of {', '.join(METHODS)}.")
         if name == "spectral":
             for n in {0: (256,), 1: (256, 2048), 2: (32, 64)}.get(space, (32,)):
                 made[f"spectral, n = {n}"] = Spectral(n=n)

@@ -112,7 +112,7 @@ class Report:
     def save(self, directory: str | Path) -> Path:
         """Write index.html (self-contained), *.png and results.json.
 
-        Everything is made in a temporary folder first, so that a failure leaves what was there before.
+        Everything is made first and written to a temporary folder, so that a failure leaves what was there before.
 
         Raises:
           ImportError: matplotlib, which draws the pictures, is not installed.
@@ -125,13 +125,14 @@ class Report:
         if target.exists() and not target.is_dir():
             raise NotADirectoryError(f"{target} is a file; give a folder to write the report to.")
         pictures = draw(self)
+        contents = {f"{name}.png": picture for name, picture in pictures.items()}
+        contents["results.json"] = json.dumps(self.to_dict(), indent=1, allow_nan=False).encode()
+        contents["index.html"] = page(self, pictures).encode()
         target.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=".report-", dir=target.parent))
         try:
-            for name, picture in pictures.items():
-                (made / f"{name}.png").write_bytes(picture)
-            (made / "results.json").write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False), encoding="utf-8")
-            (made / "index.html").write_text(page(self, pictures), encoding="utf-8")
+            for name, content in contents.items():
+                (made / name).write_bytes(content)
             target.mkdir(exist_ok=True)
             for file in made.iterdir():
                 os.replace(file, target / file.name)
@@ -186,6 +187,8 @@ def compare(
         truth = samples(reference)
     else:
         truth, name = reference, reference_name or "the given samples"
+    if not np.isfinite(truth.values).all():
+        raise ValueError(f"{problem.name}: the reference is not finite; are the coefficients those of a well-posed problem?")
     ts = None if problem.is_steady else _times(problem, truth)
     rows, values, solutions = [], {}, {}
     for label, method in methods.items():
@@ -193,13 +196,15 @@ def compare(
         try:
             with Stopwatch() as watch:
                 solution = solve(problem, method, ts=ts, key=key, progress=lambda text, label=label: say(f"{label}: {text}"))
-        except (ValueError, TypeError) as error:
-            rows.append(_failed(label, method, floor, str(error)))
-            say(f"{label}: failed, {error}")
+            there = evaluate_at(solution, truth.points)[:, [problem.unknowns.index(u) for u in truth.unknowns]]
+            row = _scored(label, method, solution, there, truth, floor)
+        except Exception as error:  # whatever one method raises, what the others have done is kept
+            expected = isinstance(error, ValueError | TypeError) and str(error)
+            rows.append(_failed(label, method, floor, str(error) if expected else f"{type(error).__name__}: {error}"))
+            say(f"{label}: failed, {rows[-1].failure}")
             continue
-        rows.append(_scored(label, method, solution, truth, floor))
-        solutions[label] = solution
-        values[label] = evaluate_at(solution, truth.points)[:, [problem.unknowns.index(u) for u in truth.unknowns]]
+        rows.append(row)
+        solutions[label], values[label] = solution, there
         say(f"{label}: error {rows[-1].error_text} after {watch.wall_seconds:.1f} s")
     return Report(problem, name, tuple(rows), truth, values, solutions, environment())
 
@@ -212,9 +217,8 @@ def _times(problem: Problem, truth: Samples) -> np.ndarray | None:
     return times[keep] if keep.sum() > 1 else problem.times
 
 
-def _scored(label: str, method: Method, solution: Solution, truth: Samples, floor: float) -> Row:
-    index = [solution.problem.unknowns.index(name) for name in truth.unknowns]
-    error, largest = relative_errors(evaluate_at(solution, truth.points)[:, index], truth.values)
+def _scored(label: str, method: Method, solution: Solution, values: np.ndarray, truth: Samples, floor: float) -> Row:
+    error, largest = relative_errors(values, truth.values)
     cost = solution.cost
     failure = "" if math.isfinite(error) else "the solution is not finite"
     return Row(

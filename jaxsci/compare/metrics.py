@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci._checks import check_keys
+from jaxsci._checks import check_keys, listed
 from jaxsci.problems import Problem, Solution
 
 _PER_AXIS = {0: 1, 1: 257, 2: 41, 3: 17}  # scoring points along a spatial axis, by the number of axes
@@ -70,7 +70,7 @@ def relative_l2(solution: Solution, reference: Solution | Samples, points: Any =
     Returns:
       max over the unknowns of |a - b|_2 / |b|_2. A value below ``reference.error_estimate`` says no more than "below it".
     Raises:
-      ValueError: the two solve different equations.
+      ValueError: the two solve different equations, or the points do not fit.
     Example:
       >>> import jaxsci as js
       >>> problem = js.problems.heat()
@@ -78,6 +78,8 @@ def relative_l2(solution: Solution, reference: Solution | Samples, points: Any =
       True
     """
     if isinstance(reference, Samples):
+        if points is not None:
+            raise ValueError("relative_l2: samples are known at their own points only; leave out `points`.")
         truth = reference
     else:
         if reference.problem.equation != solution.problem.equation:
@@ -85,7 +87,12 @@ def relative_l2(solution: Solution, reference: Solution | Samples, points: Any =
                 f"relative_l2: the solutions are of different equations, {solution.problem.equation!r} and "
                 f"{reference.problem.equation!r}."
             )
-        truth = samples(reference, None if points is None else np.asarray(points, float))
+        coordinates = solution.problem.coordinates
+        points = None if points is None else np.asarray(points, float)
+        if points is not None and (points.ndim != 2 or points.shape[1] != len(coordinates)):
+            raise ValueError(f"relative_l2: points must be [N, {len(coordinates)}], the columns {listed(coordinates)}; "
+                             f"got shape {points.shape}.")  # fmt: skip
+        truth = samples(reference, points)
     check_keys("unknown", dict.fromkeys(truth.unknowns), solution.problem.unknowns)
     index = [solution.problem.unknowns.index(name) for name in truth.unknowns]
     return relative_errors(evaluate_at(solution, truth.points)[:, index], truth.values)[0]

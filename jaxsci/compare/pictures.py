@@ -44,6 +44,11 @@ def equation_svg(latex: str) -> str:
     return text[text.index("<svg") :]
 
 
+def _plain(name: str) -> str:
+    """A name as text: no dollar begins a formula, no underscore in front hides it from a legend."""
+    return name.replace("$", r"\$").lstrip("_") or "-"
+
+
 def _png(figure: Any) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=150, bbox_inches="tight", facecolor="white")
@@ -63,16 +68,19 @@ def _cost(report: Report) -> Any:
     figure = Figure(figsize=(7, 4.2))
     axes = figure.add_subplot()
     floor = max((row.floor for row in report.rows), default=0.0)
+    errors = [floor] if floor > 0 else []
     for row, colour in zip(report.rows, _cycle(), strict=False):
         if row.failure:
             continue
         error, total = max(row.error, floor, 1e-17), max(row.total_seconds, 1e-4)
+        errors.append(error)
         work = max(row.total_seconds - row.compile_seconds, 1e-4)
         axes.plot([work, total], [error, error], color=colour, lw=1.5, alpha=0.5, solid_capstyle="round")
         axes.plot([work], [error], "o", mfc="white", mec=colour, ms=6)
         axes.plot([total], [error], "o", color=colour, ms=9)
+        name = _plain(row.name)
         axes.annotate(
-            row.name, (total, error), xytext=(0, 9), textcoords="offset points", ha="center", color=colour, fontsize=10
+            name, (total, error), xytext=(0, 9), textcoords="offset points", ha="center", color=colour, fontsize=10
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -80,7 +88,11 @@ def _cost(report: Report) -> Any:
         axes.axhline(floor, color=_INK, lw=1, ls=":")
         axes.annotate("error of the reference itself", (0.01, floor), xycoords=("axes fraction", "data"), fontsize=8, color=_INK,
                       va="bottom")  # fmt: skip
-    axes.margins(x=0.2, y=0.15)
+    if errors:  # by hand: with all errors at the floor the axis would have no height
+        low, high = min(errors), max(errors)
+        room = max((high / low) ** 0.15, 3.0)
+        axes.set_ylim(low / room, high * room)
+    axes.margins(x=0.2)
     axes.grid(True, which="major", color=_GRID, lw=0.6)
     axes.set_xlabel("wall time in seconds (open: without compiling, full: all of it)", color=_INK)
     axes.set_ylabel("relative L2 error", color=_INK)
@@ -111,7 +123,7 @@ def _image_of(report: Report, values: np.ndarray) -> np.ndarray:
         return field
     field = field if report.problem.is_steady else field[-1]
     if space == 1:
-        return field[None]
+        return field[:, None]
     return field if space == 2 else field[..., field.shape[-1] // 2]
 
 
@@ -130,10 +142,9 @@ def _images(report: Report) -> Any:
     space = problem.domain.space
     wide = len(space) == 1 and not problem.is_steady
     horizontal, vertical = ("t", space[0]) if wide else (space[0], space[1] if len(space) > 1 else "")
-    extent = (*problem.domain[horizontal], *(problem.domain[vertical] if vertical else (0.0, 1.0)))
+    edges = [_edges(report, horizontal), _edges(report, vertical) if vertical else np.array([0.0, 1.0])]
     truth = _image_of(report, report.truth.values)
-    options = {"origin": "lower", "aspect": "auto", "extent": extent}
-    shown = axes[0].imshow(truth.T, cmap="RdBu_r" if truth.min() < 0 else "viridis", **options)
+    shown = axes[0].pcolormesh(*edges, truth.T, cmap="RdBu_r" if truth.min() < 0 else "viridis")
     axes[0].set_title(f"reference: {report.truth.unknowns[0]}", fontsize=10, color=_INK)
     figure.colorbar(shown, ax=axes[0], shrink=0.85)
     size = max(np.abs(truth).max(), 1e-300)
@@ -141,8 +152,8 @@ def _images(report: Report) -> Any:
     logs = {name: np.log10(np.maximum(error, 1e-17)) for name, error in errors.items()}
     high = max((log.max() for log in logs.values()), default=0.0)
     for axis, name in zip(axes[1:], names, strict=True):
-        shown = axis.imshow(logs[name].T, cmap="magma", vmin=max(high - 12, -16), vmax=high, **options)
-        axis.set_title(f"error of {name}, log$_{{10}}$", fontsize=10, color=_INK)
+        shown = axis.pcolormesh(*edges, logs[name].T, cmap="magma", vmin=min(max(high - 12, -16), high - 1), vmax=high)
+        axis.set_title(f"error of {_plain(name)}, log$_{{10}}$", fontsize=10, color=_INK)
     if names:
         figure.colorbar(shown, ax=list(axes[1:]), shrink=0.85)
     for axis in axes:
@@ -150,6 +161,14 @@ def _images(report: Report) -> Any:
         axis.set_ylabel(vertical)
         _style(axis)
     return figure
+
+
+def _edges(report: Report, name: str) -> np.ndarray:
+    """Edges of the cells around the grid's points along a coordinate, which need be neither even nor fill the domain."""
+    at = np.unique(report.truth.points[:, report.problem.coordinates.index(name)])
+    if len(at) == 1:
+        return at[0] + np.array([-0.5, 0.5])
+    return np.concatenate([at[:1], (at[1:] + at[:-1]) / 2, at[-1:]])
 
 
 def _curves(report: Report) -> Any:
@@ -163,9 +182,9 @@ def _curves(report: Report) -> Any:
         top.plot(t, report.truth.values[:, i], color=colour, label=name)
     for row, colour in zip(report.rows, _cycle(), strict=False):
         if not row.failure:
-            scale = np.abs(report.truth.values).max(axis=0)
+            scale = np.maximum(np.abs(report.truth.values).max(axis=0), np.finfo(float).tiny)
             error = (np.abs(report.values[row.name] - report.truth.values) / scale).max(axis=1)
-            bottom.plot(t, np.maximum(error, 1e-17), color=colour, label=row.name)
+            bottom.plot(t, np.maximum(error, 1e-17), color=colour, label=_plain(row.name))
     if t[-1] > 1e4 * max(t[1], 1e-300):
         bottom.set_xscale("log")
     bottom.set_yscale("log")
@@ -187,7 +206,7 @@ def _scattered(report: Report) -> Any:
     for row, colour in zip(report.rows, _cycle(), strict=False):
         if not row.failure:
             error = np.sort(np.abs(report.values[row.name] - report.truth.values).max(axis=1))
-            axes.plot(np.linspace(0, 1, len(error)), np.maximum(error, 1e-17), color=colour, label=row.name)
+            axes.plot(np.linspace(0, 1, len(error)), np.maximum(error, 1e-17), color=colour, label=_plain(row.name))
     axes.set_yscale("log")
     axes.set_xlabel("share of the points with a smaller error")
     axes.set_ylabel("absolute error")

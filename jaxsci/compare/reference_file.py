@@ -5,6 +5,7 @@ A file that cannot be used gives one sentence (`ReferenceFileError`) that names 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ def read_reference(path: str | Path, problem: Problem) -> Samples:
       ReferenceFileError: missing, empty, truncated, malformed, wrongly shaped, not finite, or outside the problem's box.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise ReferenceFileError(f"{path}: no such file.")
     readers = {
         ".dat": _read_comsol, ".txt": _read_comsol, ".csv": _read_comsol, ".npz": _read_npz,
@@ -43,6 +44,8 @@ def read_reference(path: str | Path, problem: Problem) -> Samples:
     }  # fmt: skip
     if path.suffix.lower() not in readers:
         raise ReferenceFileError(f"{path}: the suffix {path.suffix!r} is none of {listed(readers)}.")
+    if path.is_dir() and path.suffix.lower() != ".zarr":
+        raise ReferenceFileError(f"{path}: this is a folder; a file is needed (only .zarr may be a folder).")
     if path.is_file() and path.stat().st_size == 0:
         raise ReferenceFileError(f"{path}: the file is empty.")
     samples = readers[path.suffix.lower()](path, problem)
@@ -75,9 +78,11 @@ _COLUMN = re.compile(r"(?P<name>\S+)\s*\((?P<unit>[^)]*)\)(?:\s*@\s*t\s*=\s*(?P<
 
 def _read_comsol(path: Path, problem: Problem) -> Samples:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise ReferenceFileError(f"{path}: not a text file; a COMSOL export is expected under this suffix.") from None
+    except OSError as error:
+        raise ReferenceFileError(f"{path}: cannot be read ({_first_line(error)}).") from None
     header = [line[1:].strip() for line in lines if line.startswith("%")]
     body = [line for line in lines if line.strip() and not line.startswith("%")]
     if not header:
@@ -132,7 +137,13 @@ def _from_columns(path: Path, problem: Problem, space: np.ndarray, columns: list
         if (time is None) != problem.is_steady:
             expected = "none, as it is steady" if problem.is_steady else "a time in each column, as in 'u (1) @ t=0.1'"
             raise ReferenceFileError(f"{path}: {problem.name} wants {expected}.")
-        times.setdefault(name, {})[0.0 if time is None else float(time)] = data
+        try:
+            at_time = 0.0 if time is None else float(time)
+        except ValueError:
+            raise ReferenceFileError(f"{path}: the header holds a time that is no number: {time!r}.") from None
+        if at_time in times.setdefault(name, {}):
+            raise ReferenceFileError(f"{path}: the header names {name} at t = {at_time:g} twice.")
+        times[name][at_time] = data
     unknowns = tuple(name for name in problem.unknowns if name in times)
     at = sorted(times[unknowns[0]])
     if any(sorted(times[name]) != at for name in unknowns):
@@ -162,7 +173,7 @@ def _read_hdf5(path: Path, problem: Problem) -> Samples:
     try:
         with h5py.File(path, "r") as file:
             arrays = {name: np.asarray(item) for name, item in file.items() if isinstance(item, h5py.Dataset)}
-    except OSError as error:
+    except Exception as error:  # h5py passes on whatever the library reports, in exceptions of many kinds
         raise ReferenceFileError(f"{path}: not a readable HDF5 file ({_first_line(error)}).") from None
     return _from_arrays(path, problem, arrays)
 
@@ -170,7 +181,8 @@ def _read_hdf5(path: Path, problem: Problem) -> Samples:
 def _read_xarray(path: Path, problem: Problem) -> Samples:
     xarray = _optional("xarray", path)
     try:
-        with xarray.open_dataset(path, engine="zarr" if path.suffix.lower() == ".zarr" else None) as dataset:
+        engine = "zarr" if path.suffix.lower() == ".zarr" else None
+        with xarray.open_dataset(path, engine=engine, decode_times=False) as dataset:  # t in "seconds" stays a number
             order = problem.coordinates
             present = [name for name in problem.unknowns if name in dataset]
             for name in present:
@@ -180,9 +192,9 @@ def _read_xarray(path: Path, problem: Problem) -> Samples:
                     )
             arrays = {name: np.asarray(dataset[name].transpose(*order)) for name in present}
             arrays |= {name: np.asarray(dataset[name]) for name in order if name in dataset.coords}
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        if isinstance(error, ReferenceFileError):
-            raise
+    except ReferenceFileError:
+        raise
+    except Exception as error:  # its backends have exceptions of their own
         raise ReferenceFileError(f"{path}: xarray cannot read it ({_first_line(error)}).") from None
     return _from_arrays(path, problem, arrays)
 
@@ -208,8 +220,14 @@ def _from_arrays(path: Path, problem: Problem, arrays: Mapping[str, np.ndarray])
             raise ReferenceFileError(
                 f"{path}: {name} has shape {arrays[name].shape}, expected {shape}, the lengths of {listed(problem.coordinates)}."
             )
+    values = np.stack([np.asarray(arrays[name], float) for name in unknowns], axis=-1)
+    for i, (name, axis) in enumerate(zip(problem.coordinates, axes, strict=True)):
+        order = np.argsort(axis)  # a file may run from top to bottom
+        axes[i], values = axis[order], np.take(values, order, axis=i)
+        if (np.diff(axes[i]) == 0).any():
+            raise ReferenceFileError(f"{path}: the coordinate {name} holds the same number twice.")
+    values = values.reshape(-1, len(unknowns))
     mesh = np.meshgrid(*axes, indexing="ij")
-    values = np.stack([np.asarray(arrays[name], float).ravel() for name in unknowns], axis=-1)
     return Samples(np.stack([m.ravel() for m in mesh], axis=-1), values, unknowns, shape)
 
 

@@ -199,7 +199,7 @@ _PIECEWISE_CONSTANT = {
     *("floor", "ceil", "round", "sign", "stop_gradient", "argmax", "argmin", "iota"),
     *("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "is_finite"),
 }
-_CALLS = {"jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "custom_lin"}
+_CALLS = {"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_lin"}
 
 
 def _compose(derivatives, stream: Stream, indices, **parameters) -> Stream:
@@ -261,8 +261,11 @@ def _apply(equation, operands: list[Stream], indices) -> list[Stream]:
         return [{zero: o} for o in (out if equation.primitive.multiple_results else [out])]
     if name in _CALLS:
         return _evaluate(_inner(parameters), operands, indices)
-    if name in _PIECEWISE_CONSTANT:
+    to_integer = name == "convert_element_type" and not jnp.issubdtype(parameters["new_dtype"], jnp.inexact)
+    if name in _PIECEWISE_CONSTANT or to_integer:
         return [{zero: bind(*(operand[zero] for operand in operands))}]
+    if name == "abs" and jnp.iscomplexobj(operands[0][zero]):  # not analytic
+        raise NoRule("abs of a complex value")
     if name in _ELEMENTWISE:
         extra = {"y": parameters["y"]} if name == "integer_pow" else {}
         return [_compose(_ELEMENTWISE[name], operands[0], indices, **extra)]
@@ -290,7 +293,8 @@ def _apply(equation, operands: list[Stream], indices) -> list[Stream]:
         def derivatives(u, order):
             out, factor = [], 1.0
             for k in range(order + 1):
-                out.append(factor * jnp.power(u, exponent - k))
+                power = jnp.power(u, jnp.where(factor == 0.0, 0, exponent - k))  # no 0 * inf at u = 0
+                out.append(factor * power)
                 factor = factor * (exponent - k)
             return out
 

@@ -91,7 +91,8 @@ class Solution:
             where = f" from t = {np.ravel(self.ts)[first]:g} on"
             finite = finite.all(axis=-1)
         if finite.ndim:
-            where += f" in the batch members {', '.join(map(str, np.argwhere(~finite).squeeze(-1).tolist()))}"
+            members = [index[0] if finite.ndim == 1 else tuple(index) for index in np.argwhere(~finite).tolist()]
+            where += f" in the batch members {', '.join(map(str, members))}"
         raise FloatingPointError(
             f"{self.problem.name}: the solution is not finite{where}. A smaller step (dt) or a finer grid (n) is the usual "
             "cure; a network's fit wants float64 and a smaller learning rate."

@@ -34,7 +34,9 @@ class HardConditions:
     problem: Problem  # used for its static part only
 
     def __post_init__(self):
-        _check(self.problem)
+        _check_kinds(self.problem)
+        if not is_traced(self.problem):
+            self._check_agreement()
 
     def __hash__(self) -> int:
         return hash(self.problem._static())
@@ -144,6 +146,28 @@ class HardConditions:
 
         return after
 
+    def _check_agreement(self) -> None:
+        """The lift takes the walls' values: it cannot where walls, or a wall and the start, disagree on their common edge."""
+        problem = self.problem
+        random = np.random.default_rng(0).uniform(size=(64, len(problem.coordinates)))
+        inside = {
+            c: problem.domain[c][0] + np.ptp(problem.domain[c]) * random[:, i] for i, c in enumerate(problem.coordinates)
+        }
+        for axis in problem.domain.space:
+            for wall, end in zip(problem.walls(axis), problem.domain[axis], strict=False):
+                if wall.kind != "dirichlet":
+                    continue
+                point = {c: jnp.asarray(v, jnp.result_type(float)) for c, v in {**inside, axis: np.full(64, end)}.items()}
+                for name, value in wall.for_unknowns(problem.unknowns).items():
+                    wanted = value(point, problem.coefficients)
+                    gap = float(jnp.max(jnp.abs(self.lift(name, point, problem.coefficients) - wanted)))
+                    if not gap <= 1e-4 * max(1.0, float(jnp.max(jnp.abs(wanted)))):
+                        raise ValueError(
+                            f"{problem.name}: {name} on the wall {axis} = {end:g} disagrees by {gap:.2g} with what the other "
+                            f"walls or the start prescribe (the value of {name}, or its first time derivative) on their common "
+                            "edge; a smooth field cannot hold both. Change one of them, or use js.Spectral."
+                        )
+
     # --- the field -----------------------------------------------------------------------------------------------------
 
     def field(self, network: Callable[[Any], Any], coefficients: Mapping[str, Any]) -> Callable[..., Any]:
@@ -171,8 +195,8 @@ def _time_derivative(function: Callable[[Point], Any]) -> Callable[[Point], Any]
     return slope
 
 
-def _check(problem: Problem) -> None:
-    """Conditions that this ansatz can hold, and that agree where walls and start meet."""
+def _check_kinds(problem: Problem) -> None:
+    """Conditions that this ansatz can hold."""
     for axis in problem.domain.space:
         walls = problem.walls(axis)
         if not walls:
@@ -188,22 +212,3 @@ def _check(problem: Problem) -> None:
                     f"{problem.name}: Neumann walls of {axis} can be held exactly only at zero and for every unknown; "
                     "js.Spectral carries the others."
                 )
-    if problem.is_steady or is_traced(problem):
-        return
-    for axis in problem.domain.space:
-        walls = problem.walls(axis)
-        if not walls or walls[0].kind != "dirichlet":
-            continue
-        for wall, end in zip(walls, problem.domain[axis], strict=True):
-            for name, value in wall.for_unknowns(problem.unknowns).items():
-                if problem.time_order(name) == 0:
-                    continue
-                point = {c: jnp.asarray(np.linspace(*problem.domain[c], 7)) for c in problem.domain.space}
-                point[axis] = jnp.full(7, end)
-                here = value(point | {"t": jnp.full(7, problem.domain["t"][0])}, problem.coefficients)
-                gap = float(jnp.max(jnp.abs(here - problem.initial[name](point, problem.coefficients))))
-                if gap > 1e-4:
-                    raise ValueError(
-                        f"{problem.name}: at the wall {axis} = {end:g} the initial {name} and the wall's value differ by "
-                        f"{gap:.2g}; a smooth field cannot hold both. Change one of them, or use js.Spectral."
-                    )

@@ -73,19 +73,33 @@ class Neural:
     def __post_init__(self):
         if self.budget is not None and not self.budget > 0:
             raise ValueError(f"Neural: budget must be a positive number of seconds or None, got {self.budget!r}.")
+        if not (isinstance(self.grid, int) and self.grid > 0):
+            raise ValueError(f"Neural: grid must be a positive whole number, got {self.grid!r}.")
+        if not (callable(getattr(self.network, "init", None)) and callable(getattr(self.network, "apply", None))):
+            raise TypeError(
+                f"Neural: network must have init and apply, as js.networks.MLP((20, 20)) has, got {self.network!r}."
+            )
+        if not self._optimisers or not all(callable(getattr(o, "minimise", None)) for o in self._optimisers):
+            raise TypeError(
+                "Neural: optimiser must be js.learning.FirstOrder(...), js.learning.LevenbergMarquardt(...), or a tuple of "
+                f"such, got {self.optimiser!r}."
+            )
+
+    @property
+    def _optimisers(self) -> tuple[Optimiser, ...]:
+        return self.optimiser if isinstance(self.optimiser, tuple) else (self.optimiser,)
 
     def solve(self, problem: Problem, *, ts: Any = None, key: Any = None, progress: Callable | None = None) -> Solution:
         """See `jaxsci.solve`."""
         require_concrete(problem, "Neural")
         advise_float64("Neural")
         ts = None if problem.is_steady else jnp.asarray(saved_times(problem, ts), jnp.result_type(float))
-        keys = jax.random.split(jax.random.key(0) if key is None else key, 16)
-        optimisers = self.optimiser if isinstance(self.optimiser, tuple) else (self.optimiser,)
+        keys = jax.random.split(jax.random.key(0) if key is None else key, max(16, 1 + len(self._optimisers)))
         objective = Objective.of(problem, self.network)
         with Stopwatch() as watch:
             deadline = time.perf_counter() + (math.inf if self.budget is None else self.budget)
             fit = start(objective, problem, keys[0])
-            for optimiser, key in zip(optimisers, keys[1:], strict=False):
+            for optimiser, key in zip(self._optimisers, keys[1:], strict=False):
                 fit = optimiser.minimise(objective, fit, problem, key, deadline, progress)
         field = NeuralField(objective, fit.parameters, problem)
         grid = {name: jnp.linspace(*problem.domain[name], self.grid + 1) for name in problem.domain.space}

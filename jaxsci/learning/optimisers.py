@@ -39,6 +39,13 @@ class Optimiser(Protocol):
     ) -> Fit: ...
 
 
+def _check_positive(optimiser: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(optimiser, name)
+        if not (isinstance(value, int) and value > 0):
+            raise ValueError(f"{type(optimiser).__name__}: {name} must be a positive whole number, got {value!r}.")
+
+
 @functools.partial(jax.jit, static_argnames=("objective",))
 def _root_mean_square(objective: Objective, parameters: Any, problem: Problem, points: Any) -> Any:
     return jnp.sqrt(jnp.mean(objective(parameters, problem, points) ** 2))
@@ -73,6 +80,9 @@ class FirstOrder:
     steps: int = 1000
     points: int = 2000
 
+    def __post_init__(self):
+        _check_positive(self, "steps", "points")
+
     def minimise(
         self, objective: Objective, fit: Fit, problem: Problem, key: Any, deadline: float, progress: Callable | None
     ) -> Fit:
@@ -80,6 +90,7 @@ class FirstOrder:
         parameters, state = fit.parameters, transformation.init(fit.parameters)
         done, stopped, chunk = 0, "steps", min(100, self.steps)
         while done < self.steps:
+            chunk = min(chunk, self.steps - done)
             if time.perf_counter() > deadline:
                 stopped = "budget"
                 break
@@ -135,6 +146,14 @@ class LevenbergMarquardt:
     target_ratio: float = 0.15
     damping: float = 1.0
     max_steps: int = 2000
+
+    def __post_init__(self):
+        _check_positive(self, "resample", "max_steps", *(["points"] if self.points is not None else []))
+        if not (0 < self.target_ratio < 1 and self.damping > 0):
+            raise ValueError(
+                "LevenbergMarquardt: target_ratio must lie between 0 and 1 and damping be positive, got "
+                f"{self.target_ratio!r} and {self.damping!r}."
+            )
 
     def minimise(
         self, objective: Objective, fit: Fit, problem: Problem, key: Any, deadline: float, progress: Callable | None

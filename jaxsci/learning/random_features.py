@@ -67,6 +67,14 @@ class RandomFeatures:
     def __post_init__(self):
         if not (isinstance(self.n, int) and self.n >= 10):
             raise ValueError(f"RandomFeatures: n must be a whole number >= 10, got {self.n!r}.")
+        if self.points is not None and not (isinstance(self.points, int) and self.points >= self.n):
+            raise ValueError(f"RandomFeatures: points must be a whole number >= n = {self.n}, got {self.points!r}.")
+        if not (isinstance(self.grid, int) and self.grid > 0):
+            raise ValueError(f"RandomFeatures: grid must be a positive whole number, got {self.grid!r}.")
+        for name in ("tolerance", "scale", "budget"):
+            value = getattr(self, name)
+            if not (value is None and name != "tolerance") and not value > 0:
+                raise ValueError(f"RandomFeatures: {name} must be positive, got {value!r}.")
 
     def solve(self, problem: Problem, *, ts: Any = None, key: Any = None, progress: Callable | None = None) -> Solution:
         """See `jaxsci.solve`."""

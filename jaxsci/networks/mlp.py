@@ -61,8 +61,11 @@ class MLP:
     activation: Activation = "tanh"
 
     def __post_init__(self):
-        if not self.widths or not all(isinstance(width, int) and width > 0 for width in self.widths):
-            raise ValueError(f"MLP: widths must be positive whole numbers, as in (20, 20, 20), got {self.widths!r}.")
+        whole = isinstance(self.widths, tuple) and all(isinstance(width, int) and width > 0 for width in self.widths)
+        if not (whole and self.widths):
+            raise ValueError(
+                f"MLP: widths must be a tuple of positive whole numbers, as in (20, 20, 20), got {self.widths!r}."
+            )
         if self.activation not in ACTIVATIONS:
             raise ValueError(unknown_name("MLP: activation", self.activation, ACTIVATIONS))
 

@@ -80,7 +80,10 @@ class Expression:
             return Expression(0)
         if not self.formula.atoms(sympy.core.function.AppliedUndef):
             return Expression(sympy.diff(self.formula, *variables))
-        return Expression(sympy.Derivative(self.formula, *variables))
+        inner = self.formula
+        if isinstance(inner, sympy.Derivative):  # u.x.t is u.tx: partial derivatives commute
+            inner, variables = inner.expr, [*inner.variables, *variables]
+        return Expression(sympy.Derivative(inner, *sorted(variables, key=lambda symbol: COORDINATES.index(symbol.name))))
 
     # Arithmetic ----------------------------------------------------------------------------------------------------
 

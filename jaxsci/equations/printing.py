@@ -15,8 +15,8 @@ from jaxsci.equations.expression import COORDINATES
 
 def subscript(derivative: sympy.Derivative) -> str:
     """The coordinates of a derivative in the order t, x, y, z: "txx"."""
-    counts = {str(variable): int(count) for variable, count in derivative.variable_count}
-    return "".join(name * counts.get(name, 0) for name in COORDINATES)
+    letters = "".join(str(variable) * int(count) for variable, count in derivative.variable_count)
+    return "".join(name * letters.count(name) for name in COORDINATES)
 
 
 def _reading_order(term: sympy.Expr) -> tuple:

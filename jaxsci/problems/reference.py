@@ -29,11 +29,11 @@ class Exact:
     """The problem's exact solution, evaluated.
 
     Args:
-      floor: relative L2 error of the evaluation in float64 (round-off, or that of a quadrature); in lower precision the
-        larger of it and ten roundings is stated.
+      floor: relative L2 error of the evaluation in float64: that of a quadrature, or round-off, which the default covers for
+        arguments of sines and exponentials up to about 100. In lower precision a hundred roundings, if they are more.
     """
 
-    floor: float = 1e-15
+    floor: float = 1e-14
     points: int = 64  # per axis, of the sampled fields
 
     def solution(self, problem: Any, ts: Any = None) -> Solution:
@@ -42,7 +42,7 @@ class Exact:
         grid = {name: jnp.linspace(*domain[name], self.points + 1) for name in domain.space}
         field = ExactField(problem)
         fields = sample(field, ts, grid)
-        floor = max(self.floor, 10 * float(jnp.finfo(fields.dtype).eps))
+        floor = max(self.floor, 100 * float(jnp.finfo(fields.dtype).eps))
         return Solution(problem, ts, grid, fields, field, jnp.asarray(floor), {}, Cost())
 
 

@@ -36,44 +36,50 @@ class Tables(NamedTuple):
     h: Any
     whole: tuple[Any, ...]  # phi_0 .. phi_3 of h L
     half: tuple[Any, ...]  # phi_0 .. phi_2 of h L / 2
+    gain: Any  # exp(h L) - 1
 
 
 def tables(kind: Kind, linear: Any, h: Any, order: int) -> Tables:
     """The tables of one step size for a method of the given order."""
     phi = phi_numbers if kind == "diagonal" else phi_matrices
     highest = min(order, 3)
-    return Tables(h, phi(h * linear, highest), phi(h * linear / 2, 2) if order >= 3 else ())
+    z = h * linear
+    whole = phi(z, highest)
+    gain = z * whole[1] if kind == "diagonal" else z @ whole[1]
+    return Tables(h, whole, phi(z / 2, 2) if order >= 3 else (), gain)
 
 
 def step(kind: Kind, order: int, table: Tables, nonlinear: Callable[[Any, Any], Any] | None, state: Any, t: Any) -> Any:
     """One step of size h from t. Without a nonlinear part the step is exact, whatever h is."""
-    h, whole, half = table
+    h, whole, half, gain = table
 
     def times(operator, value):
         return apply(kind, operator, value)
 
     if nonlinear is None:
         return times(whole[0], state)
+    # u + (exp(h L) - 1) u, not exp(h L) u: the rounding of exp(h L) is the same in every step and would add up over them.
+    linear = state + times(gain, state)
     n0 = nonlinear(state, t)
     if order == 1:
-        return times(whole[0], state) + h * times(whole[1], n0)
+        return linear + h * times(whole[1], n0)
     if order == 2:
-        a = times(whole[0], state) + h * times(whole[1], n0)
+        a = linear + h * times(whole[1], n0)
         return a + h * times(whole[2], nonlinear(a, t + h) - n0)
     phi1, phi2, phi3 = whole[1:]
     at_half = times(half[0], state)
     na = nonlinear(at_half + (h / 2) * times(half[1], n0), t + h / 2)
     if order == 3:
-        b = times(whole[0], state) + h * times(phi1, 2 * na - n0)
+        b = linear + h * times(phi1, 2 * na - n0)
         nb = nonlinear(b, t + h)
-        return times(whole[0], state) + h * (
+        return linear + h * (
             times(phi1 - 3 * phi2 + 4 * phi3, n0) + times(4 * phi2 - 8 * phi3, na) + times(4 * phi3 - phi2, nb)
         )
     b = at_half + (h / 2) * times(half[1], n0) + h * times(half[2], na - n0)
     nb = nonlinear(b, t + h / 2)
-    c = times(whole[0], state) + h * (times(phi1, n0) + 2 * times(phi2, nb - n0))
+    c = linear + h * (times(phi1, n0) + 2 * times(phi2, nb - n0))
     nc = nonlinear(c, t + h)
-    return times(whole[0], state) + h * (
+    return linear + h * (
         times(phi1 - 3 * phi2 + 4 * phi3, n0) + times(2 * phi2 - 4 * phi3, na + nb) + times(4 * phi3 - phi2, nc)
     )
 

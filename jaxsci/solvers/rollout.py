@@ -83,7 +83,9 @@ def _states(lines: Lines, order: int, uniform: bool, steps: Any, problem: Proble
     nonlinear = nonlinear_part(lines, operators, coefficients)
     initial = lines.initial_state(problem, dtype)
     starts = jnp.concatenate([times.start[None], times.ts[:-1]])
-    shared = etdrk.tables(lines.kind, operators.linear, (times.ts[-1] - times.ts[-2]) / steps, order) if uniform else None
+    # The mean interval: a single one is a difference of near numbers, whose rounding would add up over all of them.
+    even = (times.ts[-1] - times.start) / max(len(times.ts) - 1, 1)
+    shared = etdrk.tables(lines.kind, operators.linear, even / steps, order) if uniform else None
 
     def interval(state, span):
         start, end = span

@@ -158,8 +158,7 @@ class _Plan:
 
     @property
     def gaps(self) -> np.ndarray:
-        """Lengths of the intervals that end at the saved times; the first is zero where the start is saved."""
-        return np.diff(np.asarray(self.times.ts), prepend=np.asarray(self.times.start))
+        return _gaps(self.times)
 
     @property
     def longest(self) -> float:
@@ -167,7 +166,7 @@ class _Plan:
 
     @property
     def intervals(self) -> int:
-        return len(self.times.ts)
+        return int(np.count_nonzero(self.gaps))
 
     def steps(self, dt: float) -> int:
         """Steps per interval such that none is longer than dt."""
@@ -175,12 +174,11 @@ class _Plan:
 
     def static_run(self, dt: float) -> Any:
         return states_with_static_steps(
-            self.lines, self.order, _is_uniform(self.gaps), self.steps(dt), self.problem, self.times
+            self.lines, self.order, _is_uniform(self.times), self.steps(dt), self.problem, self.times
         )
 
     def traced_run(self, times: Times, steps: int) -> Any:
-        uniform = _is_uniform(np.diff(np.asarray(times.ts), prepend=np.asarray(times.start)))
-        return states_with_traced_steps(self.lines, self.order, uniform, jnp.asarray(steps), self.problem, times)
+        return states_with_traced_steps(self.lines, self.order, _is_uniform(times), jnp.asarray(steps), self.problem, times)
 
     def densify(self, states: Any, dt: float, tolerance: float) -> tuple[Any, InterpolatedField, float]:
         def integrate(times: Times) -> Any:
@@ -196,6 +194,13 @@ class _Plan:
         return Solution(self.problem, self.times.ts, grid, run.fields, field, total, stats, cost)
 
 
-def _is_uniform(gaps: np.ndarray) -> bool:
-    """The start is saved and all intervals are equal, so that one table serves them all."""
-    return bool(len(gaps) > 1 and gaps[0] == 0 and np.ptp(gaps[1:]) <= 1e-5 * gaps[1:].max())
+def _gaps(times: Times) -> np.ndarray:
+    """Lengths of the intervals that end at the saved times; the first is zero where the start is saved."""
+    return np.diff(np.asarray(times.ts), prepend=np.asarray(times.start))
+
+
+def _is_uniform(times: Times) -> bool:
+    """The start is saved and all intervals are equal but for rounding, so that one table serves them all."""
+    ts, gaps = np.asarray(times.ts), _gaps(times)
+    rounding = 8 * np.finfo(gaps.dtype).eps * np.abs(ts).max()
+    return bool(len(gaps) > 1 and gaps[0] == 0 and np.ptp(gaps[1:]) <= rounding)

@@ -36,7 +36,8 @@ class HardConditions:
     def __post_init__(self):
         _check_kinds(self.problem)
         if not is_traced(self.problem):
-            self._check_agreement()
+            with jax.ensure_compile_time_eval():  # the values are known, also where the ansatz is made under jit
+                self._check_agreement()
 
     def __hash__(self) -> int:
         return hash(self.problem._static())

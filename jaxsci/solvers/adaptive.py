@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxsci._checks import is_traced
 from jaxsci._timing import Stopwatch
-from jaxsci.problems import Cost, Problem, Solution, saved_times
+from jaxsci.problems import Cost, Problem, Solution
 from jaxsci.problems.reference import RECIPES
 from jaxsci.solvers.discretise import discretise
 from jaxsci.solvers.lines import FourierLines
@@ -72,7 +72,7 @@ class Adaptive:
             else FourierLines(problem.equation, Torus(()), ((),) * len(problem.unknowns))
         )
         dtype = jnp.result_type(float)
-        times = Times(jnp.asarray(saved_times(problem, ts), dtype), jnp.asarray(problem.domain["t"][0], dtype))
+        times = Times.of(problem, ts)
         solver = self._choose(problem, lines, times)
         adjoint = self.adjoint if self.adjoint is not None else diffrax.RecursiveCheckpointAdjoint()
         tolerances = jnp.asarray([self.rtol, self.atol], dtype)
@@ -86,7 +86,7 @@ class Adaptive:
             run = finish(lines, problem, times, out.states)
             field = InterpolatedField(lines, times, run.profiles, run.slopes, run.curvatures)
             stats = {"steps": out.steps, "succeeded": out.succeeded}
-            return Solution(problem, times.ts, grid, run.fields, field, jnp.asarray(jnp.nan), stats, Cost())
+            return Solution(problem, jnp.asarray(times.ts), grid, run.fields, field, jnp.asarray(jnp.nan), stats, Cost())
         error, extra = math.nan, None
         with Stopwatch() as watch:
             out = jax.block_until_ready(integrate(times, dense=not space))
@@ -102,7 +102,7 @@ class Adaptive:
         stats = {"steps": int(out.steps), "succeeded": bool(out.succeeded)}
         stats["estimate_seconds"] = extra.wall_seconds if extra else 0.0
         total = jnp.asarray(error, dtype)
-        return Solution(problem, times.ts, grid, fields, field, total, stats, watch.cost(without=extra))
+        return Solution(problem, jnp.asarray(times.ts), grid, fields, field, total, stats, watch.cost(without=extra))
 
     def _choose(self, problem: Problem, lines: Lines, times: Times) -> Any:
         if self.solver is not None:

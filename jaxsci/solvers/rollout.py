@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci.problems import Problem
+from jaxsci.problems import Problem, saved_times
 from jaxsci.solvers import etdrk
 from jaxsci.solvers.hermite import quintic
 
@@ -45,10 +45,16 @@ class Lines(Protocol):
 
 
 class Times(NamedTuple):
-    """Saved times and the intervals that lead to them; the first interval is empty where the start is saved."""
+    """Saved times, and where the first interval begins; it is empty where the start is saved."""
 
     ts: Any  # [T]
     start: Any  # []
+
+    @staticmethod
+    def of(problem: Problem, ts: Any) -> Times:
+        """NumPy arrays, which keep their values under jit: they decide how many steps there are."""
+        dtype = jnp.result_type(float)
+        return Times(np.asarray(saved_times(problem, ts), dtype), np.asarray(problem.domain["t"][0], dtype))
 
 
 def rate(lines: Lines, operators: Any, coefficients: Any, state: Any, t: Any) -> Any:
@@ -172,7 +178,7 @@ def densify(
     error = float(_interpolation_error(times.ts, run)) if len(times.ts) >= 3 else math.inf
     if error > tolerance:
         parts = min(1.2 * (error / tolerance) ** (1 / 6), _MOST_PARTS) if math.isfinite(error) else 8
-        dense = times._replace(ts=jnp.asarray(refine_times(times.ts, math.ceil(parts)), times.ts.dtype))
+        dense = times._replace(ts=refine_times(times.ts, math.ceil(parts)).astype(times.ts.dtype))
         nodes = finish(lines, problem, dense, integrate(dense))
         error = float(_interpolation_error(dense.ts, nodes))
     field = InterpolatedField(lines, dense, nodes.profiles, nodes.slopes, nodes.curvatures)
@@ -199,7 +205,7 @@ class InterpolatedField:
     curvatures: Any
 
     def __call__(self, t: Any, *point: Any) -> Any:
-        profile = quintic(self.times.ts, self.profiles, self.slopes, self.curvatures, t)
+        profile = quintic(jnp.asarray(self.times.ts), self.profiles, self.slopes, self.curvatures, t)
         return self.lines.at_point(profile, point)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxsci._checks import is_traced
 from jaxsci._timing import Stopwatch
-from jaxsci.problems import Cost, Problem, Solution, saved_times
+from jaxsci.problems import Cost, Problem, Solution
 from jaxsci.solvers.discretise import discretise
 from jaxsci.solvers.rollout import (
     InterpolatedField,
@@ -81,9 +81,7 @@ class Spectral:
         lines = discretise(problem, self.n)
         if problem.is_steady:
             return solve_steady(problem, lines)
-        dtype = jnp.result_type(float)
-        times = Times(jnp.asarray(saved_times(problem, ts), dtype), jnp.asarray(problem.domain["t"][0], dtype))
-        plan = _Plan(lines, self.order, problem, times)
+        plan = _Plan(lines, self.order, problem, Times.of(problem, ts))
         if self.dt is not None:
             return self._with_step(plan, self.dt)
         if is_traced(problem):
@@ -191,7 +189,7 @@ class _Plan:
             field = InterpolatedField(self.lines, self.times, run.profiles, run.slopes, run.curvatures)
         grid = {name: jnp.asarray(x, self.times.ts.dtype) for name, x in self.lines.grid().items()}
         total = jnp.asarray(error + run.tail, run.fields.dtype)
-        return Solution(self.problem, self.times.ts, grid, run.fields, field, total, stats, cost)
+        return Solution(self.problem, jnp.asarray(self.times.ts), grid, run.fields, field, total, stats, cost)
 
 
 def _gaps(times: Times) -> np.ndarray:

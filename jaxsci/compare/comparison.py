@@ -58,6 +58,11 @@ class Report:
       truth: the reference at the scoring points.
       values: by method, its values there, ``[points, unknowns]``.
       solutions: by method, its `Solution`.
+    Example:
+      >>> import jaxsci as js
+      >>> report = js.compare(js.problems.heat(), {"spectral": js.Spectral(n=16)})
+      >>> report.rows[0].name, report.rows[0].error_text
+      ('spectral', '<= 1e-05')
     """
 
     problem: Problem
@@ -169,7 +174,7 @@ def compare(
       A `Report`. A method that cannot solve the problem has a row that says why; the others are not lost.
     Example:
       >>> import jaxsci as js
-      >>> report = js.compare(js.problems.heat(), {"spectral": js.Spectral(n=32), "Tsit5": js.Adaptive(n=16, rtol=1e-4)})
+      >>> report = js.compare(js.problems.heat(), {"spectral": js.Spectral(n=16), "Tsit5": js.Adaptive(n=16, rtol=1e-4)})
       >>> [row.name for row in report.rows], report.rows[0].error < 1e-5
       (['spectral', 'Tsit5'], True)
     """

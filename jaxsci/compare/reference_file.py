@@ -34,6 +34,13 @@ def read_reference(path: str | Path, problem: Problem) -> Samples:
 
     Raises:
       ReferenceFileError: missing, empty, truncated, malformed, wrongly shaped, not finite, or outside the problem's box.
+    Example:
+      >>> import tempfile, numpy as np, jaxsci as js
+      >>> path = tempfile.mkdtemp() + "/measured.npz"
+      >>> t, x = np.linspace(0, 1, 5), np.linspace(0, 1, 9)
+      >>> np.savez(path, t=t, x=x, u=np.exp(-4 * t[:, None]) * np.sin(np.pi * x))
+      >>> js.read_reference(path, js.problems.heat()).values.shape
+      (45, 1)
     """
     path = Path(path)
     if not os.path.exists(path):

@@ -207,7 +207,13 @@ def _function(name: str, symbolic: Callable[..., sympy.Expr]) -> Callable[[Any],
         return getattr(jnp if hasattr(jnp, name) else jax.scipy.special, name)(argument)
 
     apply.__name__ = apply.__qualname__ = name
-    apply.__doc__ = f"The function {name} of an expression (symbolic) or of an array (``jax.numpy``), elementwise."
+    apply.__doc__ = f"""The function {name} of an expression (symbolic) or of an array (``jax.numpy``), elementwise.
+
+    Example:
+      >>> import jaxsci as js
+      >>> js.Equation(lambda u: u.t - js.{name}(u))
+      u_t - {symbolic.__name__}(u) = 0
+    """
     return apply
 
 

@@ -45,6 +45,8 @@ class RandomFeatures:
     Error estimate: as in `Neural`.
     Fails when: a front moves across many widths within a slab; many space dimensions (the number of features that a given
       accuracy needs grows quickly).
+    Reference: Huang, Zhu & Siew (2006), Neurocomputing 70, 489 (frozen features); Dong & Li (2021), Comput. Methods Appl.
+      Mech. Eng. 387, 114129 (collocation, least squares, time slabs).
     Example:
       >>> import jax, jaxsci as js
       >>> with jax.enable_x64(True):
@@ -53,8 +55,6 @@ class RandomFeatures:
       ...     error = js.relative_l2(solution, problem.reference())
       >>> error < 1e-8
       True
-    Reference: Huang, Zhu & Siew (2006), Neurocomputing 70, 489 (frozen features); Dong & Li (2021), Comput. Methods Appl.
-      Mech. Eng. 387, 114129 (collocation, least squares, time slabs).
     """
 
     n: int = 600

@@ -48,13 +48,13 @@ class MLP:
       widths: sizes of the hidden layers.
       activation: one of "tanh", "sin", "gelu", "silu"; smooth, since a residual differentiates it twice or more.
     Dtype: parameters are made in the default floating-point type (float64 where x64 is on).
+    Reference: Glorot & Bengio (2010) for the initial weights.
     Example:
       >>> import jax, jaxsci as js
       >>> network = js.networks.MLP((20, 20))
       >>> parameters = network.init(jax.random.key(0), inputs=2, outputs=1)
       >>> sum(leaf.size for leaf in parameters.values())
       501
-    Reference: Glorot & Bengio (2010) for the initial weights.
     """
 
     widths: tuple[int, ...]

@@ -12,7 +12,12 @@ from jaxsci.problems.formula import Formula
 
 @dataclasses.dataclass(frozen=True)
 class Periodic:
-    """The field and all its derivatives agree at both ends of the interval."""
+    """The field and all its derivatives agree at both ends of the interval.
+
+    Example:
+      >>> import jaxsci as js
+      >>> boundary = {"x": js.Periodic()}
+    """
 
 
 class Wall:
@@ -58,7 +63,12 @@ class Dirichlet(Wall):
 
 
 class Neumann(Wall):
-    """The unknown's derivative on the wall, along the coordinate (u_x on both walls of x; not the outward normal)."""
+    """The unknown's derivative on the wall, along the coordinate (u_x on both walls of x; not the outward normal).
+
+    Example:
+      >>> import jaxsci as js
+      >>> boundary = {"x": (js.Dirichlet(1), js.Neumann(0))}  # held at the lower wall, insulated at the upper
+    """
 
     kind = "neumann"
 

@@ -42,7 +42,7 @@ class Problem:
       KeyError, ValueError: naming the coefficient, condition or coordinate that is missing or wrong.
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
-      >>> heat = js.Equation(lambda u, diffusivity: u.t - diffusivity * u.xx)
+      >>> heat = js.Equation(lambda u, diffusivity: u.t - diffusivity * u.xx, name="heat")
       >>> problem = js.Problem(heat, js.Box(t=(0, 1), x=(0, 1)), coefficients={"diffusivity": 0.1},
       ...                      initial={"u": lambda x: js.sin(jnp.pi * x)}, boundary={"x": js.Dirichlet(0)})
       >>> problem

@@ -32,6 +32,11 @@ class Solution:
       error_estimate: estimated relative L2 error; NaN where the method has no estimate.
       stats: numbers about the run, by name.
       cost: a `Cost`; zeros where the solution was made inside jit.
+    Example:
+      >>> import jaxsci as js
+      >>> solution = js.problems.heat().reference(ts=[0.0, 0.5, 1.0])
+      >>> solution["u"].shape, solution.grid["x"].shape
+      ((3, 65), (65,))
     """
 
     problem: Any

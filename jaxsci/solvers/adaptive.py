@@ -41,11 +41,11 @@ class Adaptive:
         (``jax.jvp``, ``jax.jacfwd``) give ``diffrax.ForwardMode()``.
       max_steps: where to give up; ``solution.check()`` then says so.
       estimate: run once more with ten times the tolerances for the error estimate (time in ``stats["estimate_seconds"]``).
+    Reference: Kidger (2021), *On neural differential equations*, and the solvers cited there.
     Example:
       >>> import jaxsci as js
       >>> js.solve(js.problems.lotka_volterra(), js.Adaptive(rtol=1e-4)).fields.shape
       (51, 2)
-    Reference: Kidger (2021), *On neural differential equations*, and the solvers cited there.
     """
 
     rtol: float = 1e-8

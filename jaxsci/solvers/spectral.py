@@ -52,12 +52,12 @@ class Spectral:
       the share of the field in the highest sixth of the kept modes.
     Fails when: the field has a jump (the series converges slowly: read the error estimate), or walls hold a condition that
       neither a mirror nor a Chebyshev grid can carry (an error says so).
+    Reference: Cox & Matthews (2002); Krogstad (2005); Kassam & Trefethen (2005), SIAM J. Sci. Comput. 26, 1214.
     Example:
       >>> import jaxsci as js
       >>> solution = js.solve(js.problems.heat(), js.Spectral(n=32))
       >>> solution.fields.shape, bool(solution.error_estimate < 1e-5)
       ((51, 1, 33), True)
-    Reference: Cox & Matthews (2002); Krogstad (2005); Kassam & Trefethen (2005), SIAM J. Sci. Comput. 26, 1214.
     """
 
     n: int | tuple[int, ...] = 256

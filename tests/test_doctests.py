@@ -1,0 +1,29 @@
+"""Every example in a docstring runs and prints what it says, as a user runs it: a fresh process, float32 by default."""
+
+import os
+import subprocess
+import sys
+
+_RUN = """
+import doctest, importlib, pkgutil, sys
+import jaxsci
+
+runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+names = ["jaxsci"] + [module.name for module in pkgutil.walk_packages(jaxsci.__path__, "jaxsci.")]
+for name in names:
+    if not name.endswith("__main__"):
+        for test in doctest.DocTestFinder().find(importlib.import_module(name), name):
+            runner.run(test)
+result = runner.summarize(verbose=False)
+print("attempted", result.attempted)
+sys.exit(result.failed > 0)
+"""
+
+
+def test_examples_in_docstrings_run_and_print_what_they_say():
+    """All in one process (half a minute), so that they share what is compiled."""
+    environment = os.environ | {"JAX_ENABLE_X64": "0"}
+    run = subprocess.run([sys.executable, "-c", _RUN], env=environment, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stdout + run.stderr
+    attempted = int(run.stdout.split()[-1])
+    assert attempted >= 100  # lines; fewer would mean that the finder looks past them

@@ -1,0 +1,190 @@
+"""RandomFeatures: measured errors, honest estimates, slabs that fit together, options and messages."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import reference, solved
+
+import jaxsci as js
+
+LOGISTIC = js.Equation(lambda u, rate: u.t - rate * u * (1 - u), name="logistic")
+
+
+def logistic(rate=1.5):
+    exact = lambda t, rate: 1 / (1 + 9 * js.exp(-rate * t))
+    box = js.Box(t=(0, 4))
+    return js.Problem(LOGISTIC, box, coefficients={"rate": rate}, initial={"u": 0.1}, exact={"u": exact})
+
+
+ODE = js.RandomFeatures(40)  # small: compiling is what these tests cost
+
+
+@functools.cache
+def logistic_solution():
+    return js.solve(logistic(), ODE)
+
+
+# Measured: 2.4e-13, 1.1e-8, 1.7e-6 (three slabs of the second order in time), 1.5e-4 (nonlinear, moving walls).
+CASES = {
+    "poisson": (js.RandomFeatures(300), 1e-11),
+    "heat": (js.RandomFeatures(200), 1e-7),
+    "wave": (js.RandomFeatures(300), 1e-5),
+    "fisher_kpp": (js.RandomFeatures(60, tolerance=1e-2), 1e-3),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_error_against_the_exact_solution_and_its_estimate(name):
+    method, target = CASES[name]
+    solution = solved(name, method)
+    error = js.relative_l2(solution, reference(name))
+    assert error < target
+    # The residual bounds the error where the equation damps it: the estimate is on the safe side, by 4 to 250 in these cases.
+    assert error < float(solution.error_estimate) < 500 * error
+
+
+def test_a_nonlinear_ode_reaches_round_off():
+    solution = logistic_solution()
+    t = np.linspace(0, 4, 201)
+    error = np.abs(np.asarray(solution.evaluate(t=t)) - 1 / (1 + 9 * np.exp(-1.5 * t))).max()
+    assert error < 1e-11
+    assert error < 4 * float(solution.error_estimate)
+    assert solution.stats["slabs"] > 1
+    assert solution.stats["iterations"] > solution.stats["slabs"], "Gauss-Newton iterates"
+
+
+def test_the_field_has_no_jump_where_slabs_meet_and_holds_the_conditions():
+    solution = solved("wave", CASES["wave"][0])
+    assert solution.stats["slabs"] == 3
+    meet = np.asarray(solution.field.slabs.end)[:-1]
+    below, above = (np.asarray(solution.evaluate(t=meet * (1 + s), x=0.3)) for s in (-1e-9, 1e-9))
+    np.testing.assert_allclose(below, above, atol=1e-7)  # |u_t| is about 6
+    slope = jax.vmap(jax.grad(lambda t: solution.field(t, jnp.asarray(0.3))[0]))
+    np.testing.assert_allclose(slope(jnp.asarray(meet) - 1e-9), slope(jnp.asarray(meet) + 1e-9), rtol=1e-5)
+    times = np.linspace(0, 1, 7)
+    assert np.abs(np.asarray([solution.evaluate(t=times, x=x) for x in (0.0, 1.0)])).max() < 1e-13
+    x = np.linspace(0, 1, 9)
+    np.testing.assert_allclose(solution.evaluate(t=0.0, x=x), np.sin(np.pi * x) + np.sin(4 * np.pi * x) / 2, atol=1e-14)
+
+
+def test_saved_fields_are_the_field_at_the_asked_times_and_grid():
+    ts = [0.0, 0.3, 1.0, 4.0]
+    ode = js.solve(logistic(), ODE, ts=ts)
+    assert ode.fields.shape == (4, 1)
+    np.testing.assert_allclose(ode.fields[:, 0], ode.evaluate(t=ts), rtol=1e-13)
+    assert ode.stats["parameters"] == 40 * ode.stats["slabs"]
+    poisson = js.solve(js.problems.poisson(), js.RandomFeatures(30, grid=8))
+    assert poisson.ts is None
+    assert poisson.fields.shape == (1, 9, 9)
+    np.testing.assert_allclose(poisson["u"][2], poisson.evaluate(x=0.25, y=poisson.grid["y"]), rtol=1e-12, atol=1e-14)
+
+
+def test_the_key_decides_the_features():
+    first, again, other = (js.solve(logistic(), ODE, key=jax.random.key(k)) for k in (0, 0, 1))
+    assert (first.fields == again.fields).all()
+    assert (first.fields == logistic_solution().fields).all(), "key 0 is the default"
+    assert not (first.fields == other.fields).all()
+    np.testing.assert_allclose(first.fields, other.fields, atol=1e-10)  # but not the solution
+
+
+def test_scale_and_points_are_used_as_told():
+    told = js.solve(logistic(), js.RandomFeatures(40, scale=1.0, points=50))
+    assert not (told.fields == logistic_solution().fields).all()
+    np.testing.assert_allclose(told.fields, logistic_solution().fields, atol=1e-8)
+
+
+@pytest.mark.parametrize("option", [{"budget": 1e-9}, {"tolerance": 1.0}], ids=str)
+def test_slabs_are_not_cut_for_a_spent_budget_or_a_loose_tolerance(option):
+    patient = solved("wave", CASES["wave"][0])
+    hasty = js.solve(js.problems.wave(), js.RandomFeatures(300, **option))
+    assert (hasty.stats["slabs"], patient.stats["slabs"]) == (1, 3)
+    assert js.relative_l2(hasty, reference("wave")) > 10 * js.relative_l2(patient, reference("wave"))
+
+
+def test_progress_is_told_slab_by_slab():
+    lines = []
+    solution = js.solve(logistic(), ODE, progress=lines.append)
+    assert len(lines) == solution.stats["slabs"]
+    assert lines[-1].startswith("RandomFeatures to t = 4: relative residual ")
+
+
+def test_cost_is_training_and_adds_up():
+    cost = logistic_solution().cost
+    assert cost.training_seconds > 0
+    assert cost.solve_seconds == 0
+
+
+def test_coefficients_change_the_solution_without_a_new_method():
+    t = np.linspace(0, 4, 9)
+    for rate in (0.5, 2.0):
+        np.testing.assert_allclose(js.solve(logistic(rate), ODE).evaluate(t=t), 1 / (1 + 9 * np.exp(-rate * t)), atol=1e-10)
+
+
+def test_evaluation_outside_the_box_is_refused():
+    with pytest.raises(ValueError, match=r"coordinate t must lie in \[0, 4\], got \[4\.5, 4\.5\]"):
+        logistic_solution().evaluate(t=4.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n": 5}, r"RandomFeatures: n must be a whole number >= 10, got 5"),
+        ({"n": 50.0}, r"n must be a whole number >= 10, got 50\.0"),
+        ({"n": 50, "points": 49}, r"points must be a whole number >= n = 50, got 49"),
+        ({"tolerance": 0.0}, r"tolerance must be positive, got 0\.0"),
+        ({"tolerance": float("nan")}, r"tolerance must be positive, got nan"),
+        ({"scale": -1.0}, r"scale must be positive, got -1\.0"),
+        ({"budget": 0}, r"budget must be positive, got 0"),
+        ({"grid": 0}, r"grid must be a positive whole number, got 0"),
+    ],
+)
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        js.RandomFeatures(**options)
+
+
+def test_float32_works_and_says_what_to_do():
+    with jax.enable_x64(False):
+        problem = logistic()
+        with pytest.warns(
+            UserWarning, match=r"RandomFeatures works in float32.*jax\.config\.update\('jax_enable_x64', True\)"
+        ):
+            solution = js.solve(problem, js.RandomFeatures(20))
+        assert solution.fields.dtype == jnp.float32
+        t = np.linspace(0, 4, 21)
+        gap = np.abs(np.asarray(solution.evaluate(t=t)) - 1 / (1 + 9 * np.exp(-1.5 * t))).max()
+    assert gap < 1e-3
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.grad])
+def test_tracing_through_the_fit_is_refused_with_the_way_out(transform):
+    def final(rate):
+        return js.solve(logistic(rate), js.RandomFeatures(20)).fields[-1, 0]
+
+    with pytest.raises(
+        TypeError, match=r"RandomFeatures fits on the host and cannot run under jit, grad or vmap; use js\.Spectral"
+    ):
+        transform(final)(1.5)
+
+
+def test_a_solution_can_be_differentiated_where_it_is_evaluated():
+    solution = logistic_solution()
+    t = jnp.linspace(0.1, 3.9, 5)
+    slope = jax.vmap(jax.grad(lambda t: solution.field(t)[0]))(t)
+    u = solution.evaluate(t=t)
+    np.testing.assert_allclose(slope, 1.5 * u * (1 - u), atol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["heat", "wave"])
+def test_linear_transport_to_1e_8(name):
+    assert js.relative_l2(solved(name, js.RandomFeatures(600)), reference(name)) < 1e-8
+
+
+@pytest.mark.slow
+def test_burgers_at_its_usual_viscosity_to_1e_6():
+    # Measured 3e-8 in 40 s; the front is 300 times narrower than the interval.
+    assert js.relative_l2(js.solve(js.problems.burgers(), js.RandomFeatures(600)), reference("burgers")) < 1e-6

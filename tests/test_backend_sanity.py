@@ -2,7 +2,8 @@
 
 jax 0.10.2 compiled some batched products wrongly on CPUs (https://github.com/jax-ml/jax/issues/39103), in silence: the last
 rows of a large batch.  What the package is built of is checked here at sizes around those at which the compiler changes its
-plan: powers of two and one more; three of these tests fail under 0.10.2.  Nothing here is about jaxsci; a failure means that this installation of jax is broken.
+plan: powers of two and one more; three of these tests fail under 0.10.2.  Nothing here is about jaxsci; a failure means that
+this installation of jax is broken.
 """
 
 import jax

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import ArrayLike, Float
 
 from jaxsci._checks import check_keys, listed
 from jaxsci.problems import Problem, Solution
@@ -59,7 +60,9 @@ def relative_errors(values: np.ndarray, truth: np.ndarray) -> tuple[float, float
     return float(l2.max()), float(largest.max())
 
 
-def relative_l2(solution: Solution, reference: Solution | Samples, points: Any = None) -> float:
+def relative_l2(
+    solution: Solution, reference: Solution | Samples, points: Float[ArrayLike, "points coordinates"] | None = None
+) -> float:
     """Relative L2 error of a solution: the root of the summed squares of the difference over that of the reference.
 
     Args:

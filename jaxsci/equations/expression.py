@@ -197,7 +197,7 @@ def coefficient(name: str) -> Expression:
 # --- functions of expressions, which are the functions of arrays too ------------------------------------------------
 
 
-def _function(name: str, symbolic: Callable[..., sympy.Expr]) -> Callable[[Any], Any]:
+def _function(name: str, symbolic: Any) -> Callable[[Any], Any]:
     def apply(argument):
         if isinstance(argument, Expression):
             return Expression(symbolic(argument.formula))

@@ -6,7 +6,6 @@ import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,6 +14,7 @@ import numpy as np
 
 from jaxsci._checks import is_traced
 from jaxsci._timing import Stopwatch
+from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.learning.objective import Objective
 from jaxsci.learning.optimisers import FirstOrder, LevenbergMarquardt, Optimiser, start
 from jaxsci.networks import MLP, Network
@@ -92,7 +92,9 @@ class Neural:
     def _optimisers(self) -> tuple[Optimiser, ...]:
         return self.optimiser if isinstance(self.optimiser, tuple) else (self.optimiser,)
 
-    def solve(self, problem: Problem, *, ts: Any = None, key: Any = None, progress: Callable | None = None) -> Solution:
+    def solve(
+        self, problem: Problem, *, ts: SavedTimes = None, key: Key | None = None, progress: Progress = None
+    ) -> Solution:
         """See `jaxsci.solve`."""
         require_concrete(problem, "Neural")
         advise_float64("Neural")

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._timing import Stopwatch
+from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.learning.feature_fit import Fitted, Fitter
 from jaxsci.learning.features import Slab, Stretch, basis, draw, stretched_axis
 from jaxsci.learning.neural import advise_float64, require_concrete
@@ -76,7 +77,9 @@ class RandomFeatures:
             if not (value is None and name != "tolerance") and not value > 0:
                 raise ValueError(f"RandomFeatures: {name} must be positive, got {value!r}.")
 
-    def solve(self, problem: Problem, *, ts: Any = None, key: Any = None, progress: Callable | None = None) -> Solution:
+    def solve(
+        self, problem: Problem, *, ts: SavedTimes = None, key: Key | None = None, progress: Progress = None
+    ) -> Solution:
         """See `jaxsci.solve`."""
         require_concrete(problem, "RandomFeatures")
         advise_float64("RandomFeatures")

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 import jax
 from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxsci._types import Key
 
 Parameters = dict[str, Any]  # {"layers/0/kernel": array, ...}
 
@@ -17,11 +20,11 @@ class Network(Protocol):
     `jaxsci.networks.MLP` is one; so is any object with these two methods, a wrapper of a Linen or Equinox network included.
     """
 
-    def init(self, key: Any, inputs: int, outputs: int) -> Parameters:
+    def init(self, key: Key, inputs: int, outputs: int) -> Parameters:
         """Parameters for `inputs` numbers in and `outputs` numbers out, in the default floating-point type."""
         ...
 
-    def apply(self, parameters: Parameters, z: Any) -> Any:
+    def apply(self, parameters: Parameters, z: Float[Array, " inputs"]) -> Float[Array, " outputs"]:
         """``[inputs] -> [outputs]``."""
         ...
 

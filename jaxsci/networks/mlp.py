@@ -11,8 +11,10 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsci._checks import unknown_name
+from jaxsci._types import Key
 from jaxsci.networks.functional import Parameters, functional
 
 Activation = Literal["tanh", "sin", "gelu", "silu"]
@@ -69,10 +71,10 @@ class MLP:
         if self.activation not in ACTIVATIONS:
             raise ValueError(unknown_name("MLP: activation", self.activation, ACTIVATIONS))
 
-    def init(self, key: Any, inputs: int, outputs: int) -> Parameters:
+    def init(self, key: Key, inputs: int, outputs: int) -> Parameters:
         return functional(self._module(key, inputs, outputs))[0]
 
-    def apply(self, parameters: Parameters, z: Any) -> Any:
+    def apply(self, parameters: Parameters, z: Float[Array, " inputs"]) -> Float[Array, " outputs"]:
         inputs, outputs = parameters["layers/0/kernel"].shape[0], parameters[f"layers/{len(self.widths)}/bias"].shape[0]
         return _apply(self, inputs, outputs)(parameters, z)
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxsci._checks import check_keys, is_traced, listed
+from jaxsci._types import SavedTimes
 from jaxsci.equations import Equation
 from jaxsci.equations.printing import digest
 from jaxsci.equations.residual import check_coefficients
@@ -172,7 +174,7 @@ class Problem:
 
     # --- solutions -------------------------------------------------------------------------------------------------
 
-    def reference(self, ts: Any = None) -> Solution:
+    def reference(self, ts: SavedTimes = None) -> Solution:
         """A certified solution: `error_estimate` states its own relative L2 error, its floor.
 
         Args:
@@ -187,7 +189,7 @@ class Problem:
             )
         return self._reference.solution(self, ts)
 
-    def exact_field(self, *point: Any) -> Any:
+    def exact_field(self, *point: Float[ArrayLike, ""]) -> Float[Array, " unknowns"]:
         """The exact solution at ONE point, ``[unknowns]``: a field for `jaxsci.residual`."""
         import jax.numpy as jnp
 

@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxsci._timing import Cost
+from jaxsci._types import SavedTimes
 from jaxsci.problems.solution import Solution, sample, saved_times
 
 
 class Reference(Protocol):
     """A static, hashable recipe for a certified solution."""
 
-    def solution(self, problem: Any, ts: Any = None) -> Solution: ...
+    def solution(self, problem: Any, ts: SavedTimes = None) -> Solution: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Exact:
     floor: float = 1e-14
     points: int = 64  # per axis, of the sampled fields
 
-    def solution(self, problem: Any, ts: Any = None) -> Solution:
+    def solution(self, problem: Any, ts: SavedTimes = None) -> Solution:
         domain = problem.domain
         ts = None if problem.is_steady else jnp.asarray(saved_times(problem, ts), float)
         grid = {name: jnp.linspace(*domain[name], self.points + 1) for name in domain.space}
@@ -75,7 +76,7 @@ class Converged:
     recipe: str
     options: tuple[tuple[str, Any], ...] = ()
 
-    def solution(self, problem: Any, ts: Any = None) -> Solution:
+    def solution(self, problem: Any, ts: SavedTimes = None) -> Solution:
         if self.recipe not in RECIPES:
             raise RuntimeError(f"The reference of {problem.name} needs the solvers: import jaxsci.solvers first.")
         ts = None if problem.is_steady else saved_times(problem, ts)

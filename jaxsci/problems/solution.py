@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxsci._checks import check_keys, is_traced
 from jaxsci._timing import Cost
+from jaxsci._types import SavedTimes
 
 # Points of one chunk in `evaluate`: bounds the memory of interpolants that touch a whole grid per point.
 CHUNK = 1024
@@ -127,7 +128,7 @@ def _evaluate(field: Callable[..., Any], points: Float[Array, "points coordinate
 DEFAULT_TIMES = 51
 
 
-def saved_times(problem: Any, ts: Any = None) -> np.ndarray:
+def saved_times(problem: Any, ts: SavedTimes = None) -> np.ndarray:
     """The times to save at, checked: ``[T]`` float64 on the host; the problem's own where none are asked for.
 
     Raises:

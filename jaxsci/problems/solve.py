@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
+from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.problems.problem import Problem
 from jaxsci.problems.solution import Solution
 
@@ -12,11 +12,13 @@ from jaxsci.problems.solution import Solution
 class Method(Protocol):
     """How to solve: a frozen, hashable description with one verb. `Spectral`, `Adaptive`, `Neural`, ... or your own."""
 
-    def solve(self, problem: Problem, *, ts: Any = None, key: Any = None, progress: Callable | None = None) -> Solution: ...
+    def solve(
+        self, problem: Problem, *, ts: SavedTimes = None, key: Key | None = None, progress: Progress = None
+    ) -> Solution: ...
 
 
 def solve(
-    problem: Problem, method: Method, *, ts: Any = None, key: Any = None, progress: Callable[[str], None] | None = None
+    problem: Problem, method: Method, *, ts: SavedTimes = None, key: Key | None = None, progress: Progress = None
 ) -> Solution:
     """Solve a problem by a method.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffrax
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 
 from jaxsci._checks import is_traced
 from jaxsci._timing import Stopwatch
+from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.problems import Cost, Problem, Solution
 from jaxsci.problems.reference import RECIPES
 from jaxsci.solvers.discretise import discretise
@@ -60,7 +60,9 @@ class Adaptive:
         if not (self.rtol > 0 and self.atol >= 0):
             raise ValueError(f"Adaptive: rtol must be positive and atol not negative, got {self.rtol!r}, {self.atol!r}.")
 
-    def solve(self, problem: Problem, *, ts: Any = None, key: Any = None, progress: Callable | None = None) -> Solution:
+    def solve(
+        self, problem: Problem, *, ts: SavedTimes = None, key: Key | None = None, progress: Progress = None
+    ) -> Solution:
         """See `jaxsci.solve`. Deterministic: the key is not used."""
         del key, progress
         if problem.is_steady:

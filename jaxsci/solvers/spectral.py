@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxsci._checks import is_traced
 from jaxsci._timing import Stopwatch
+from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.problems import Cost, Problem, Solution
 from jaxsci.solvers.discretise import discretise
 from jaxsci.solvers.rollout import (
@@ -75,7 +76,9 @@ class Spectral:
         if self.dt is not None and not (math.isfinite(self.dt) and self.dt > 0):
             raise ValueError(f"Spectral: dt must be positive, got {self.dt!r}.")
 
-    def solve(self, problem: Problem, *, ts: Any = None, key: Any = None, progress: Callable | None = None) -> Solution:
+    def solve(
+        self, problem: Problem, *, ts: SavedTimes = None, key: Key | None = None, progress: Progress = None
+    ) -> Solution:
         """See `jaxsci.solve`. Deterministic: the key is not used."""
         del key
         lines = discretise(problem, self.n)

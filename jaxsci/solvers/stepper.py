@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxsci._checks import check_keys
 from jaxsci.problems import Problem
@@ -70,7 +71,7 @@ class Stepper:
         values = etdrk.step(self.lines.kind, self.order, self.tables, nonlinear, state.values, state.t)
         return State(values, state.t + self.tables.h)
 
-    def encode(self, fields: Any, t: Any = None) -> State:
+    def encode(self, fields: Float[ArrayLike, "..."] | Mapping[str, Any], t: Float[ArrayLike, ""] | None = None) -> State:
         """Fields on the grid to a state.
 
         Args:
@@ -97,7 +98,7 @@ class Stepper:
         values = self.lines.encode(fields)
         return State(values.astype(jnp.result_type(values, self.operators.linear)), jnp.asarray(start, self.tables.h.dtype))
 
-    def decode(self, state: State) -> Any:
+    def decode(self, state: State) -> Float[Array, "unknowns ..."]:
         """A state to the unknowns on the grid, ``[unknowns, *space]``."""
         profile = self.lines.profile(self.operators, self.problem.coefficients, state.values, state.t)
         return self.lines.decode(profile)

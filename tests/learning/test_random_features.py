@@ -27,12 +27,11 @@ def logistic_solution():
     return js.solve(logistic(), ODE)
 
 
-# Measured: 2.4e-13, 1.1e-8, 1.7e-6 (three slabs of the second order in time), 1.5e-4 (nonlinear, moving walls).
+# Measured: 2.4e-13, 1.1e-8, 1.7e-6 (three slabs of the second order in time).
 CASES = {
     "poisson": (js.RandomFeatures(300), 1e-11),
     "heat": (js.RandomFeatures(200), 1e-7),
     "wave": (js.RandomFeatures(300), 1e-5),
-    "fisher_kpp": (js.RandomFeatures(60, tolerance=1e-2), 1e-3),
 }
 
 
@@ -42,7 +41,17 @@ def test_error_against_the_exact_solution_and_its_estimate(name):
     solution = solved(name, method)
     error = js.relative_l2(solution, reference(name))
     assert error < target
-    # The residual bounds the error where the equation damps it: the estimate is on the safe side, by 4 to 250 in these cases.
+    # The residual bounds the error where the equation damps it: the estimate is on the safe side, by 28 to 210 in these cases.
+    assert error < float(solution.error_estimate) < 500 * error
+
+
+def test_a_nonlinear_equation_in_space_and_time():
+    burgers = js.Equation(lambda u, viscosity: u.t + u * u.x - viscosity * u.xx, name="burgers")
+    exact = {"u": lambda t, x: js.sin(np.pi * (x - t))}
+    problem = js.manufactured(burgers, js.Box(t=(0, 1), x=(0, 2)), exact=exact, coefficients={"viscosity": 0.1})
+    solution = js.solve(problem, js.RandomFeatures(60, tolerance=1e-2, scale=1.0))
+    error = js.relative_l2(solution, problem.reference())
+    assert error < 5e-3  # measured 5e-4
     assert error < float(solution.error_estimate) < 500 * error
 
 
@@ -59,15 +68,17 @@ def test_a_nonlinear_ode_reaches_round_off():
 def test_the_field_has_no_jump_where_slabs_meet_and_holds_the_conditions():
     solution = solved("wave", CASES["wave"][0])
     assert solution.stats["slabs"] == 3
-    meet = np.asarray(solution.field.slabs.end)[:-1]
-    below, above = (np.asarray(solution.evaluate(t=meet * (1 + s), x=0.3)) for s in (-1e-9, 1e-9))
+    meet = jnp.asarray(solution.field.slabs.end)[:-1]
+    x = jnp.linspace(0, 1, 9)
+    ahead = lambda t: ((t, jnp.full_like(t, 0.3)), (jnp.ones_like(t), jnp.zeros_like(t)))
+    with_slope = jax.jit(lambda t: jax.jvp(jax.vmap(solution.field), *ahead(t)))
+    (below, slope_below), (above, slope_above) = with_slope(meet - 1e-9), with_slope(meet + 1e-9)
     np.testing.assert_allclose(below, above, atol=1e-7)  # |u_t| is about 6
-    slope = jax.vmap(jax.grad(lambda t: solution.field(t, jnp.asarray(0.3))[0]))
-    np.testing.assert_allclose(slope(jnp.asarray(meet) - 1e-9), slope(jnp.asarray(meet) + 1e-9), rtol=1e-5)
-    times = np.linspace(0, 1, 7)
-    assert np.abs(np.asarray([solution.evaluate(t=times, x=x) for x in (0.0, 1.0)])).max() < 1e-13
-    x = np.linspace(0, 1, 9)
-    np.testing.assert_allclose(solution.evaluate(t=0.0, x=x), np.sin(np.pi * x) + np.sin(4 * np.pi * x) / 2, atol=1e-14)
+    np.testing.assert_allclose(slope_below, slope_above, rtol=1e-5)
+    columns = [jnp.concatenate([jnp.zeros(9), x, x]), jnp.concatenate([x, jnp.zeros(9), jnp.ones(9)])]
+    start, low, high = jnp.split(jax.vmap(solution.field)(*columns)[:, 0], 3)
+    np.testing.assert_allclose(start, np.sin(np.pi * x) + np.sin(4 * np.pi * x) / 2, atol=1e-14)
+    assert float(jnp.abs(jnp.stack([low, high])).max()) < 1e-13
 
 
 def test_saved_fields_are_the_field_at_the_asked_times_and_grid():
@@ -76,10 +87,10 @@ def test_saved_fields_are_the_field_at_the_asked_times_and_grid():
     assert ode.fields.shape == (4, 1)
     np.testing.assert_allclose(ode.fields[:, 0], ode.evaluate(t=ts), rtol=1e-13)
     assert ode.stats["parameters"] == 40 * ode.stats["slabs"]
-    poisson = js.solve(js.problems.poisson(), js.RandomFeatures(30, grid=8))
+    poisson = solved("poisson", CASES["poisson"][0])
     assert poisson.ts is None
-    assert poisson.fields.shape == (1, 9, 9)
-    np.testing.assert_allclose(poisson["u"][2], poisson.evaluate(x=0.25, y=poisson.grid["y"]), rtol=1e-12, atol=1e-14)
+    assert poisson.fields.shape == (1, 65, 65)
+    np.testing.assert_allclose(poisson["u"][16], poisson.evaluate(x=0.25, y=poisson.grid["y"]), rtol=1e-12, atol=1e-14)
 
 
 def test_the_key_decides_the_features():
@@ -96,12 +107,17 @@ def test_scale_and_points_are_used_as_told():
     np.testing.assert_allclose(told.fields, logistic_solution().fields, atol=1e-8)
 
 
-@pytest.mark.parametrize("option", [{"budget": 1e-9}, {"tolerance": 1.0}], ids=str)
-def test_slabs_are_not_cut_for_a_spent_budget_or_a_loose_tolerance(option):
-    patient = solved("wave", CASES["wave"][0])
-    hasty = js.solve(js.problems.wave(), js.RandomFeatures(300, **option))
-    assert (hasty.stats["slabs"], patient.stats["slabs"]) == (1, 3)
-    assert js.relative_l2(hasty, reference("wave")) > 10 * js.relative_l2(patient, reference("wave"))
+def test_slabs_are_cut_to_the_tolerance_unless_the_budget_is_spent():
+    decay = js.Equation(lambda u: u.t + u, name="decay")  # thirty units of time are long for twelve features
+    problem = js.Problem(decay, js.Box(t=(0, 30)), initial={"u": 1.0})
+    slabs, gaps = [], []
+    for options in ({}, {"tolerance": 1e-3}, {"tolerance": 1.0}, {"budget": 1e-9}):
+        solution = js.solve(problem, js.RandomFeatures(12, **options))
+        slabs.append(solution.stats["slabs"])
+        gaps.append(np.abs(np.asarray(solution.fields)[:, 0] - np.exp(-np.asarray(solution.ts))).max())
+    assert slabs[0] > slabs[1] > slabs[2] == slabs[3] == 1
+    assert gaps[0] < gaps[1] / 10 < gaps[2] / 100
+    assert gaps[2] == gaps[3]
 
 
 def test_progress_is_told_slab_by_slab():
@@ -179,9 +195,9 @@ def test_a_solution_can_be_differentiated_where_it_is_evaluated():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["heat", "wave"])
-def test_linear_transport_to_1e_8(name):
-    assert js.relative_l2(solved(name, js.RandomFeatures(600)), reference(name)) < 1e-8
+@pytest.mark.parametrize(("name", "target"), [("heat", 1e-8), ("wave", 1e-8), ("fisher_kpp", 1e-5)])
+def test_enough_features_reach_the_figures_that_are_promised(name, target):
+    assert js.relative_l2(solved(name, js.RandomFeatures(600 if target < 1e-5 else 200)), reference(name)) < target
 
 
 @pytest.mark.slow

@@ -47,6 +47,11 @@ def is_traced(tree: Any) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
 
 
+def results_are_traced(tree: Any) -> bool:
+    """What is computed from the tree here has no value yet: a leaf is traced, or all of this runs inside jit."""
+    return is_traced((tree, jnp.zeros(())))
+
+
 def check_real(name: str, value: Any) -> None:
     """A real floating-point (or Python) number or array; integers are let through as scalars only."""
     if not isinstance(value, int | float | complex) and not hasattr(value, "dtype"):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci._checks import is_traced
+from jaxsci._checks import results_are_traced
 from jaxsci._timing import Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.learning.objective import Objective
@@ -24,7 +24,7 @@ from jaxsci.problems.solution import sample
 
 def require_concrete(problem: Problem, method: str) -> None:
     """Fits run on the host: their number of steps depends on the values."""
-    if is_traced(problem):
+    if results_are_traced(problem):
         raise TypeError(
             f"{method} fits on the host and cannot run under jit, grad or vmap; use js.Spectral or js.Adaptive there, or "
             "differentiate js.residual."

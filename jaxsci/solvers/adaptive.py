@@ -11,7 +11,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 
-from jaxsci._checks import is_traced
+from jaxsci._checks import results_are_traced
 from jaxsci._timing import Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.problems import Cost, Problem, Solution
@@ -83,7 +83,7 @@ class Adaptive:
             return _integrate(lines, solver, adjoint, self.max_steps, dense, problem, times, factor * tolerances)
 
         grid = {name: jnp.asarray(x, dtype) for name, x in lines.grid().items()}
-        if is_traced(problem):
+        if results_are_traced(problem):
             out = integrate(times)
             run = finish(lines, problem, times, out.states)
             field = InterpolatedField(lines, times, run.profiles, run.slopes, run.curvatures)
@@ -109,7 +109,7 @@ class Adaptive:
     def _choose(self, problem: Problem, lines: Lines, times: Times) -> Any:
         if self.solver is not None:
             return self.solver
-        if not problem.domain.space and (is_traced(problem) or _fastest_rate(lines, problem, times) > _STIFF):
+        if not problem.domain.space and (results_are_traced(problem) or _fastest_rate(lines, problem, times) > _STIFF):
             return diffrax.Kvaerno5()
         return diffrax.Dopri8() if self.rtol < 1e-7 else diffrax.Tsit5()
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci._checks import is_traced
+from jaxsci._checks import results_are_traced
 from jaxsci._timing import Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.problems import Cost, Problem, Solution
@@ -87,7 +87,7 @@ class Spectral:
         plan = _Plan(lines, self.order, problem, Times.of(problem, ts))
         if self.dt is not None:
             return self._with_step(plan, self.dt)
-        if is_traced(problem):
+        if results_are_traced(problem):
             raise ValueError(
                 "Spectral(dt=None) finds its step by comparing runs, which needs concrete numbers. Under jit, grad or vmap "
                 "give the step: js.Spectral(n=..., dt=...); a first run outside reports a good one in stats['dt']."
@@ -105,7 +105,7 @@ class Spectral:
     def _with_step(self, plan: _Plan, dt: float) -> Solution:
         steps = plan.steps(dt)
         stats: dict[str, Any] = {"dt": plan.longest / steps, "steps": steps * plan.intervals}
-        if is_traced(plan.problem):
+        if results_are_traced(plan.problem):
             run = finish(plan.lines, plan.problem, plan.times, plan.static_run(dt))
             return plan.solution(run, None, jnp.nan, stats, Cost())
         error, extra = (0.0 if not plan.lines.has_rest else math.nan), None

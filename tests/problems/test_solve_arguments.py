@@ -81,3 +81,13 @@ def test_times_are_where_the_solution_is_saved_and_no_more():
     np.testing.assert_array_equal(few.ts, [0.0, 0.5])
     np.testing.assert_allclose(few.fields[1], many.fields[5], atol=1e-14)
     assert js.problems.poisson().reference(ts=[0, 1]).ts is None  # no time to save at
+
+
+def test_problem_that_jit_does_not_see_is_solved_inside_it_too():
+    """A loss under jit may solve a fixed problem: nothing is traced in it, and its solution has no value yet."""
+    inside = jax.jit(lambda scale: scale * js.solve(heat, METHOD).fields)(2.0)
+    np.testing.assert_allclose(inside, 2 * js.solve(heat, METHOD).fields, atol=1e-14)
+    with pytest.raises(ValueError, match=r"Under jit, grad or vmap give the step"):
+        jax.jit(lambda scale: scale * js.solve(heat, js.Spectral(n=8)).fields)(2.0)
+    with pytest.raises(TypeError, match="cannot run under jit"):
+        jax.jit(lambda scale: scale * js.solve(heat, js.RandomFeatures(20)).fields)(2.0)

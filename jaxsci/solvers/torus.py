@@ -4,7 +4,7 @@ A box with periodic axes is a torus.  An axis with walls becomes one by a mirror
 with its sign kept (Neumann) or flipped (Dirichlet), and the torus is twice as long.
 
 A state holds the *kept modes* only: along each axis the wavenumbers |k| <= m, where the grid of n points has room for more.
-With m <= n/3 (the 2/3 rule) products of two fields are free of aliasing.  Transforms are normalised so that a mode is the
+With m < n/3 (the 2/3 rule) products of two fields are free of aliasing.  Transforms are normalised so that a mode is the
 Fourier coefficient itself, whatever the grid.
 """
 
@@ -62,7 +62,7 @@ class Torus:
     @property
     def highest(self) -> tuple[int, ...]:
         """The highest kept wavenumber of each axis, below Nyquist: an odd derivative of the Nyquist mode has no meaning."""
-        return tuple(min((n - 1) // 2, math.floor(self.kept * n / 2 + 1e-9)) for n in self.shape)
+        return tuple(math.ceil(self.kept * n / 2 - 1e-9) - 1 for n in self.shape)
 
     @property
     def mode_shape(self) -> tuple[int, ...]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
+
+# Before LAPACK is loaded: its threads wait by spinning, which costs a hundredfold for small QRs on a machine that is shared.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 import pytest

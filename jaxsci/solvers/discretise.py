@@ -49,8 +49,8 @@ def fourier_lines(problem: Problem, sizes: tuple[int, ...], signs: tuple[tuple[i
 def mirror_signs(problem: Problem) -> tuple[tuple[int, ...], ...] | None:
     """By unknown and axis, the sign with which a mirror at the walls continues the field; None where no mirror fits.
 
-    A wall with u = 0 continues u oddly, one with u_x = 0 evenly; both walls of an axis must agree, every unknown without a
-    condition is tried both ways, and the equation must keep the symmetry.
+    A wall with u = 0 continues u oddly, one with u_x = 0 evenly; both walls of an axis must agree, every unknown needs a
+    condition, and the equation must keep the symmetry.
     """
     space, unknowns = problem.domain.space, problem.unknowns
     signs = {u: [1] * len(space) for u in unknowns}

@@ -168,7 +168,7 @@ def _from_columns(path: Path, problem: Problem, space: np.ndarray, columns: list
 
 def _read_npz(path: Path, problem: Problem) -> Samples:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # numpy raises whatever the zip, the header or the pickle guard raises
         raise ReferenceFileError(f"{path}: not a readable .npz file ({_first_line(error)}).") from None
@@ -188,8 +188,8 @@ def _read_hdf5(path: Path, problem: Problem) -> Samples:
 def _read_xarray(path: Path, problem: Problem) -> Samples:
     xarray = _optional("xarray", path)
     try:
-        engine = "zarr" if path.suffix.lower() == ".zarr" else None
-        with xarray.open_dataset(path, engine=engine, decode_times=False) as dataset:  # t in "seconds" stays a number
+        options = {"engine": "zarr", "consolidated": False} if path.suffix.lower() == ".zarr" else {}
+        with xarray.open_dataset(path, decode_times=False, **options) as dataset:  # t in "seconds" stays a number
             order = problem.coordinates
             present = [name for name in problem.unknowns if name in dataset]
             for name in present:

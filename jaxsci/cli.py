@@ -88,6 +88,8 @@ def _compare(options: argparse.Namespace) -> int:
     methods, key = _methods(options, problem), _key(options)
     reference = None
     if options.reference is not None:
+        if not options.reference:
+            raise _BadInput("--reference: the file has no name.")
         try:
             reference = read_reference(options.reference, problem)
         except ReferenceFileError as error:

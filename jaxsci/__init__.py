@@ -21,9 +21,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHERE, which a test holds
+    from jaxsci import equations as equations
     from jaxsci import learning as learning
     from jaxsci import networks as networks
     from jaxsci import problems as problems
+    from jaxsci import solvers as solvers
     from jaxsci.compare import Report as Report
     from jaxsci.compare import compare as compare
     from jaxsci.compare import read_reference as read_reference
@@ -58,7 +60,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHER
     from jaxsci.solvers import Adaptive as Adaptive
     from jaxsci.solvers import Spectral as Spectral
 
-_FOLDERS = ("compare", "learning", "networks", "problems")  # compare is a folder that can be called
+_FOLDERS = ("compare", "equations", "learning", "networks", "problems", "solvers")  # compare is a folder that can be called
 _WHERE = {
     "jaxsci.compare": ("Report", "read_reference", "relative_l2"),
     "jaxsci.equations": (

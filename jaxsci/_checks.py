@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -50,6 +51,11 @@ def is_traced(tree: Any) -> bool:
 def results_are_traced(tree: Any) -> bool:
     """What is computed from the tree here has no value yet: a leaf is traced, or all of this runs inside jit."""
     return is_traced((tree, jnp.zeros(())))
+
+
+def is_whole(value: Any) -> bool:
+    """A Python or NumPy integer."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def check_real(name: str, value: Any) -> None:

@@ -121,7 +121,7 @@ def _compare(options: argparse.Namespace) -> int:
         except OSError as error:
             raise _BadInput(f"cannot write to {options.out}: {error.strerror or error}.") from None
         print(f"Written: {folder / 'index.html'}, cost.png, fields.png, results.json")
-    return 0
+    return int(all(row.failure for row in report.rows))
 
 
 class _Certified:
@@ -188,7 +188,7 @@ def _methods(options: argparse.Namespace, problem: Problem) -> dict[str, Method]
         raise _BadInput(f"--budget {options.budget}: a positive number of seconds is needed.")
     space = len(problem.domain.space)
     applicable = [m for m in METHODS if not (m == "spectral" and space == 0) and not (m == "adaptive" and space > 0)]
-    wanted = applicable if options.methods is None else options.methods.split(",")
+    wanted = applicable if options.methods is None else [name.strip() for name in options.methods.split(",")]
     made: dict[str, Method] = {}
     for name in wanted:
         if name not in METHODS:

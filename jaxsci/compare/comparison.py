@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._timing import Stopwatch
-from jaxsci.compare.metrics import Samples, evaluate_at, evaluations_per_second, relative_errors, samples
+from jaxsci.compare.metrics import Samples, check_same_problem, evaluate_at, evaluations_per_second, relative_errors, samples
 from jaxsci.problems import Method, Problem, Solution, solve
 
 _PACKAGES = ("jaxsci", "jax", "jaxlib", "flax", "optax", "diffrax", "numpy", "sympy")
@@ -133,12 +133,11 @@ class Report:
         contents = {f"{name}.png": picture for name, picture in pictures.items()}
         contents["results.json"] = json.dumps(self.to_dict(), indent=1, allow_nan=False).encode()
         contents["index.html"] = page(self, pictures).encode()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=".report-", dir=target.parent))
+        target.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=".report-", dir=target))  # on the same file system, whatever is mounted there
         try:
             for name, content in contents.items():
                 (made / name).write_bytes(content)
-            target.mkdir(exist_ok=True)
             for file in made.iterdir():
                 os.replace(file, target / file.name)
         finally:
@@ -187,6 +186,7 @@ def compare(
         say(f"reference: done in {watch.wall_seconds:.1f} s, own error {float(reference.error_estimate):.0e}")
         reference_name = reference_name or "the certified reference"
     if isinstance(reference, Solution):
+        check_same_problem("compare", problem, reference.problem)
         floor = float(reference.error_estimate)
         name = f"{reference_name or 'the given solution'} (own error {floor:.0e})"
         truth = samples(reference)

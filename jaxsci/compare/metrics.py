@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from jaxsci._checks import check_keys, listed
+from jaxsci._checks import check_keys, is_traced, listed
 from jaxsci.problems import Problem, Solution
 
 _PER_AXIS = {0: 1, 1: 257, 2: 41, 3: 17}  # scoring points along a spatial axis, by the number of axes
@@ -60,6 +61,16 @@ def relative_errors(values: np.ndarray, truth: np.ndarray) -> tuple[float, float
     return float(l2.max()), float(largest.max())
 
 
+def check_same_problem(what: str, problem: Problem, other: Problem) -> None:
+    """Errors are of one problem: equation, coefficients, domain and conditions. Batches and traced values are let through."""
+    if any(is_traced(leaf) or np.ndim(leaf) for p in (problem, other) for leaf in jax.tree.leaves(p)):
+        return
+    if problem.identity != other.identity:
+        raise ValueError(
+            f"{what}: the two solve different problems, {problem!r} ({problem.identity}) and {other!r} ({other.identity})."
+        )
+
+
 def relative_l2(
     solution: Solution, reference: Solution | Samples, points: Float[ArrayLike, "points coordinates"] | None = None
 ) -> float:
@@ -73,7 +84,7 @@ def relative_l2(
     Returns:
       max over the unknowns of |a - b|_2 / |b|_2. A value below ``reference.error_estimate`` says no more than "below it".
     Raises:
-      ValueError: the two solve different equations, or the points do not fit.
+      ValueError: the two solve different problems (equation, coefficients, domain, conditions), or the points do not fit.
     Example:
       >>> import jaxsci as js
       >>> problem = js.problems.heat()
@@ -85,17 +96,13 @@ def relative_l2(
             raise ValueError("relative_l2: samples are known at their own points only; leave out `points`.")
         truth = reference
     else:
-        if reference.problem.equation != solution.problem.equation:
-            raise ValueError(
-                f"relative_l2: the solutions are of different equations, {solution.problem.equation!r} and "
-                f"{reference.problem.equation!r}."
-            )
+        check_same_problem("relative_l2", solution.problem, reference.problem)
         coordinates = solution.problem.coordinates
-        points = None if points is None else np.asarray(points, float)
-        if points is not None and (points.ndim != 2 or points.shape[1] != len(coordinates)):
+        given = None if points is None else np.asarray(points, float)
+        if given is not None and (given.ndim != 2 or given.shape[1] != len(coordinates)):
             raise ValueError(f"relative_l2: points must be [N, {len(coordinates)}], the columns {listed(coordinates)}; "
-                             f"got shape {points.shape}.")  # fmt: skip
-        truth = samples(reference, points)
+                             f"got shape {given.shape}.")  # fmt: skip
+        truth = samples(reference, given)
     check_keys("unknown", dict.fromkeys(truth.unknowns), solution.problem.unknowns)
     index = [solution.problem.unknowns.index(name) for name in truth.unknowns]
     return relative_errors(evaluate_at(solution, truth.points)[:, index], truth.values)[0]
@@ -107,7 +114,8 @@ def evaluations_per_second(solution: Solution, repeats: int = 3, count: int = 10
 
     random = np.random.default_rng(0)
     problem = solution.problem
-    points = {c: jnp.asarray(random.uniform(*problem.domain[c], size=count)) for c in problem.coordinates}
+    box = {c: solution.interval if c == "t" else problem.domain[c] for c in problem.coordinates}
+    points = {c: jnp.asarray(random.uniform(*ends, size=count)) for c, ends in box.items()}
     solution.evaluate(**points).block_until_ready()
     best = np.inf
     for _ in range(repeats):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jaxsci.compare.pictures import equation_svg
 from jaxsci.equations.printing import to_text
-from jaxsci.problems import Periodic
+from jaxsci.problems.conditions import Wall
 
 if TYPE_CHECKING:
     from jaxsci.compare.comparison import Report, Row
@@ -102,10 +102,16 @@ def _facts(report: Report) -> str:
     for name, formula in problem.initial.items():
         shown = to_text(formula.expression.formula) if formula.expression is not None else "a function"
         rows.append((f"{name} at the start", shown))
-    for axis, boundary in problem.boundary.items():
-        rows.append((f"walls of {axis}", "periodic" if isinstance(boundary, Periodic) else boundary[0].kind))
+    for axis in problem.domain.space:
+        rows.append((f"walls of {axis}", "; ".join(map(_wall, problem.walls(axis))) or "periodic"))
     rows += [("source", problem.source or "-"), ("identity", problem.identity)]
     return "<dl>" + "".join(f"<dt>{_(k)}</dt><dd>{_(v)}</dd>" for k, v in rows) + "</dl>"
+
+
+def _wall(wall: Wall) -> str:
+    held = {"": wall.single} if wall.single is not None else dict(wall.values)
+    texts = [(name, "f" if f.expression is None else to_text(f.expression.formula)) for name, f in held.items()]
+    return f"{wall.kind} {', '.join(f'{name} = {text}' if name else text for name, text in texts)}"
 
 
 def _table(report: Report) -> str:

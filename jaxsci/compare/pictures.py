@@ -185,7 +185,7 @@ def _curves(report: Report) -> Any:
             scale = np.maximum(np.abs(report.truth.values).max(axis=0), np.finfo(float).tiny)
             error = (np.abs(report.values[row.name] - report.truth.values) / scale).max(axis=1)
             bottom.plot(t, np.maximum(error, 1e-17), color=colour, label=_plain(row.name))
-    if t[-1] > 1e4 * max(t[1], 1e-300):
+    if len(t) > 2 and t[0] >= 0 and t[-1] > 1e4 * t[t > 0][0]:
         bottom.set_xscale("log")
     bottom.set_yscale("log")
     bottom.set_xlabel("t")

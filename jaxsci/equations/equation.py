@@ -114,10 +114,9 @@ class Equation:
         replacement = {unknown(name).formula: fields[name].formula for name in self.unknowns}
         return tuple(Expression(r.formula.subs(replacement).doit()) for r in self.residuals)
 
-    @functools.cached_property
-    def time_order(self) -> int:
-        """The highest time derivative that occurs: 0 for a steady problem, 1 for heat, 2 for waves."""
-        return max(letters.count("t") for _, letters in self.partials)
+    def time_order(self, unknown: str) -> int:
+        """The highest time derivative of an unknown: 0 for a pressure, 1 for heat, 2 for waves."""
+        return max(letters.count("t") for name, letters in self.partials if name == unknown)
 
     @functools.cached_property
     def identity(self) -> str:

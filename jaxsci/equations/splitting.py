@@ -52,7 +52,7 @@ def split(equation: Equation) -> Split:
     """
     linear: dict[tuple[int, str, str], sympy.Expr] = {}
     rest: dict[tuple[int, str], sympy.Expr] = {}
-    highest = {u: max(letters.count("t") for name, letters in equation.partials if name == u) for u in equation.unknowns}
+    highest = {u: equation.time_order(u) for u in equation.unknowns}
     for row, residual in enumerate(equation.residuals):
         for letters, term in _terms(residual.formula, ""):
             found = _linear_factor(term)
@@ -61,7 +61,7 @@ def split(equation: Equation) -> Split:
                 key = (row, unknown, _sorted(letters + inner))
                 linear[key] = linear.get(key, sympy.S.Zero) + factor
                 continue
-            evolving = [p for p in partials_in(term) if highest[p[0]] > 0 and p[1].count("t") >= highest[p[0]]]
+            evolving = [p for p in partials_in(term.doit()) if highest[p[0]] > 0 and p[1].count("t") >= highest[p[0]]]
             if evolving or "t" in letters:
                 raise ValueError(
                     f"{equation.name}: the highest time derivative must stand alone with a constant factor, as in "

@@ -193,7 +193,7 @@ _LINEAR = {
     *("reduce_sum", "cumsum", "convert_element_type", "reduce_precision"),
 }
 # Linear in the first operand; the others (indices, padding) carry no derivatives.
-_LINEAR_IN_FIRST = {"gather", "dynamic_slice", "dynamic_update_slice", "pad"}
+_LINEAR_IN_FIRST = {"gather", "dynamic_slice", "pad"}
 _BILINEAR = {"mul", "dot_general"}
 _PIECEWISE_CONSTANT = {
     *("floor", "ceil", "round", "sign", "stop_gradient", "argmax", "argmin", "iota"),
@@ -257,6 +257,8 @@ def _apply(equation, operands: list[Stream], indices) -> list[Stream]:
     if all(len(operand) == 1 for operand in operands):  # nothing is differentiated here
         if name in _CALLS:
             return _evaluate(_inner(parameters), operands, indices)
+        if name.startswith("custom_"):  # carries functions beside its numbers
+            raise NoRule(name)
         out = equation.primitive.bind(*(operand[zero] for operand in operands), **parameters)
         return [{zero: o} for o in (out if equation.primitive.multiple_results else [out])]
     if name in _CALLS:

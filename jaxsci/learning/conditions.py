@@ -155,6 +155,8 @@ class HardConditions:
             c: problem.domain[c][0] + np.ptp(problem.domain[c]) * random[:, i] for i, c in enumerate(problem.coordinates)
         }
         for axis in problem.domain.space:
+            if self.axis_kind(axis) != "plain":
+                self._check_lift_along(axis, {c: jnp.asarray(v, jnp.result_type(float)) for c, v in inside.items()})
             for wall, end in zip(problem.walls(axis), problem.domain[axis], strict=False):
                 if wall.kind != "dirichlet":
                     continue
@@ -168,6 +170,31 @@ class HardConditions:
                             f"walls or the start prescribe (the value of {name}, or its first time derivative) on their common "
                             "edge; a smooth field cannot hold both. Change one of them, or use js.Spectral."
                         )
+
+    def _check_lift_along(self, axis: str, inside: Point) -> None:
+        """The lift of a start is kept for all times, and so would be a jump or a kink of it where the field has none."""
+        problem, periodic = self.problem, self.axis_kind(axis) == "periodic"
+        for name in problem.unknowns:
+
+            def lift(x, name=name):
+                return self.lift(name, {**inside, axis: x}, problem.coefficients)
+
+            values, slopes = [], []
+            for end in problem.domain[axis]:
+                x = jnp.full_like(inside[axis], end)
+                value, slope = jax.jvp(lift, (x,), (jnp.ones_like(x),))
+                values.append(value)
+                slopes.append(slope)
+            size = max(1.0, float(jnp.max(jnp.abs(lift(inside[axis])))))
+            jump = float(jnp.max(jnp.abs(values[0] - values[1]))) if periodic else 0.0
+            bend = slopes[0] - slopes[1] if periodic else jnp.maximum(jnp.abs(slopes[0]), jnp.abs(slopes[1]))
+            kink = float(jnp.max(jnp.abs(bend)))
+            if not (jump <= 1e-4 * size and kink * np.ptp(problem.domain[axis]) <= 1e-3 * size):
+                wanted = f"be periodic in {axis}" if periodic else f"have no slope at the walls of {axis}"
+                raise ValueError(
+                    f"{problem.name}: the start of {name} must {wanted}, but its value jumps by {jump:.2g} and its slope by "
+                    f"{kink:.2g} there; a field that keeps the start exactly would keep that for all times. Use js.Spectral."
+                )
 
     # --- the field -----------------------------------------------------------------------------------------------------
 

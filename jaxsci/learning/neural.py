@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci._checks import results_are_traced
+from jaxsci._checks import is_whole, results_are_traced
 from jaxsci._timing import Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.learning.objective import Objective
@@ -54,8 +54,8 @@ class Neural:
       optimiser: one optimiser, or several that run one after another.
       budget: seconds of wall time for the whole fit, compilation included; None leaves it to the optimisers' steps.
       grid: points per axis of the saved fields.
-    Error estimate: for first order in time, the residual integrated over time, relative to the field: the error if the
-      equation does not amplify it. Otherwise the residual relative to its largest term.
+    Error estimate: the residual integrated over time (for a steady problem the residual itself) relative to the field: the
+      error where the equation is of first order in time and does not amplify it, and an indication elsewhere.
     Fails when: the problem is chaotic or long in time (fit it in pieces), or float64 is off (a warning says so).
     Reference: Raissi, Perdikaris & Karniadakis (2019), J. Comput. Phys. 378, 686, and those of the parts.
     Example:
@@ -76,7 +76,7 @@ class Neural:
     def __post_init__(self):
         if self.budget is not None and not self.budget > 0:
             raise ValueError(f"Neural: budget must be a positive number of seconds or None, got {self.budget!r}.")
-        if not (isinstance(self.grid, int) and self.grid > 0):
+        if not (is_whole(self.grid) and self.grid > 0):
             raise ValueError(f"Neural: grid must be a positive whole number, got {self.grid!r}.")
         if not (callable(getattr(self.network, "init", None)) and callable(getattr(self.network, "apply", None))):
             raise TypeError(

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from jaxsci._checks import is_whole
 from jaxsci.learning.least_squares import damped, triangle
 from jaxsci.learning.objective import Objective, draw_points, even_points
 from jaxsci.problems import Problem
@@ -42,7 +43,7 @@ class Optimiser(Protocol):
 def _check_positive(optimiser: Any, *names: str) -> None:
     for name in names:
         value = getattr(optimiser, name)
-        if not (isinstance(value, int) and value > 0):
+        if not (is_whole(value) and value > 0):
             raise ValueError(f"{type(optimiser).__name__}: {name} must be a positive whole number, got {value!r}.")
 
 
@@ -176,6 +177,9 @@ class LevenbergMarquardt:
                 stopped = "budget"
                 break
             factor, right, square = _factorise(objective, unravel(flat), problem, points)
+            if not jnp.isfinite(square):
+                stopped = "not finite"
+                break
             damping, accepted = damping / 2, False
             for _ in range(30):
                 candidate, ratio = _attempt(objective, flat, unravel(flat), factor, right, damping, problem, points, square)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsci._checks import is_whole
 from jaxsci._timing import Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.learning.feature_fit import Fitted, Fitter
@@ -66,11 +67,11 @@ class RandomFeatures:
     grid: int = 64
 
     def __post_init__(self):
-        if not (isinstance(self.n, int) and self.n >= 10):
+        if not (is_whole(self.n) and self.n >= 10):
             raise ValueError(f"RandomFeatures: n must be a whole number >= 10, got {self.n!r}.")
-        if self.points is not None and not (isinstance(self.points, int) and self.points >= self.n):
+        if self.points is not None and not (is_whole(self.points) and self.points >= self.n):
             raise ValueError(f"RandomFeatures: points must be a whole number >= n = {self.n}, got {self.points!r}.")
-        if not (isinstance(self.grid, int) and self.grid > 0):
+        if not (is_whole(self.grid) and self.grid > 0):
             raise ValueError(f"RandomFeatures: grid must be a positive whole number, got {self.grid!r}.")
         for name in ("tolerance", "scale", "budget"):
             value = getattr(self, name)

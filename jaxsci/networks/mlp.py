@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsci._checks import unknown_name
+from jaxsci._checks import is_whole, unknown_name
 from jaxsci._types import Key
 from jaxsci.networks.functional import Parameters, functional
 
@@ -63,7 +63,7 @@ class MLP:
     activation: Activation = "tanh"
 
     def __post_init__(self):
-        whole = isinstance(self.widths, tuple) and all(isinstance(width, int) and width > 0 for width in self.widths)
+        whole = isinstance(self.widths, tuple) and all(is_whole(width) and width > 0 for width in self.widths)
         if not (whole and self.widths):
             raise ValueError(
                 f"MLP: widths must be a tuple of positive whole numbers, as in (20, 20, 20), got {self.widths!r}."

@@ -45,8 +45,7 @@ def manufactured(
     start = domain["t"][0] if "t" in domain else 0.0
     initial = {}
     for name in equation.unknowns:
-        order = max(letters.count("t") for unknown, letters in equation.partials if unknown == name)
-        for k in range(order):
+        for k in range(equation.time_order(name)):
             value = expressions[name].d(*"t" * k) if k else expressions[name]
             initial[name + "_t" * k] = Formula(_at(value, start))
     return Problem(

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxsci._checks import check_keys, is_traced, listed
+from jaxsci._checks import check_keys, is_traced, is_whole, listed
 from jaxsci._types import SavedTimes
 from jaxsci.equations import Equation
 from jaxsci.equations.printing import digest
@@ -123,7 +123,7 @@ class Problem:
 
     def time_order(self, unknown: str) -> int:
         """The highest time derivative of an unknown: how many initial values it needs."""
-        return max(letters.count("t") for name, letters in self.equation.partials if name == unknown)
+        return self.equation.time_order(unknown)
 
     def with_coefficients(self, **values: Any) -> Problem:
         """The same problem with other coefficient values.
@@ -169,7 +169,8 @@ class Problem:
         text = str([np.asarray(leaf, float).tobytes().hex() for leaf in leaves])
         if name in self.equation.functions:
             points = np.random.default_rng(0).uniform(-1, 1, size=(self.equation.functions[name], 64))
-            text += ",".join(f"{v:.9e}" for v in np.asarray(jax.vmap(value)(*points), float))
+            with jax.enable_x64(True):
+                text += ",".join(f"{v:.6e}" for v in np.asarray(jax.vmap(value)(*points), float))
         return text
 
     # --- solutions -------------------------------------------------------------------------------------------------
@@ -285,5 +286,7 @@ class Problem:
 
 
 def _as_pytree(value: Any) -> Any:
-    """A plain function becomes a pytree without leaves, so that jit takes the problem that holds it."""
+    """A plain function becomes a pytree without leaves, so that jit takes the problem that holds it; a whole number real."""
+    if is_whole(value):
+        return float(value)
     return jax.tree_util.Partial(value) if callable(value) and jax.tree_util.all_leaves([value]) else value

@@ -58,7 +58,7 @@ class Solution:
           The broadcast shape for one unknown, ``[unknowns, *shape]`` for several.
         Raises:
           KeyError: a coordinate is missing or unknown.
-          ValueError: a coordinate is outside the box.
+          ValueError: a coordinate is outside the box, or a time outside those that a numerical method was asked for.
         Example:
           >>> import jaxsci as js
           >>> solution = js.problems.heat().reference()
@@ -69,12 +69,21 @@ class Solution:
         check_keys("coordinate", coordinates, names, complete=True)
         arrays = [jnp.asarray(coordinates[name], dtype=self.fields.dtype) for name in names]
         for name, array in zip(names, arrays, strict=True):
-            _check_inside(self.problem.domain[name], name, array)
+            _check_inside(self.interval if name == "t" else self.problem.domain[name], name, array)
         shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
         points = jnp.stack([jnp.ravel(jnp.broadcast_to(array, shape)) for array in arrays], axis=-1)
         values = _evaluate(self.field, points)
         values = values.T.reshape((len(self.problem.unknowns), *shape))
         return values[0] if len(self.problem.unknowns) == 1 else values
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The times at which it can be evaluated: the problem's, or from the first to the last saved one where a method
+        knows no others."""
+        known = getattr(self.field, "interval", None)
+        if known is None or is_traced(known) or np.ndim(known[0]):  # the last: a batch
+            return self.problem.domain["t"]
+        return float(known[0]), float(known[1])
 
     def __getitem__(self, name: str) -> Float[Array, "..."]:
         """``solution["u"]``: one unknown's saved field, ``[T, *space]``."""
@@ -89,8 +98,13 @@ class Solution:
           FloatingPointError: with the cure.
         """
         finite = np.isfinite(np.asarray(self.fields)).all(axis=tuple(range(-1 - len(self.problem.domain.space), 0)))
-        if finite.all():
+        if finite.all() and np.all(self.stats.get("succeeded", True)):
             return self
+        if not np.all(self.stats.get("succeeded", True)):
+            raise FloatingPointError(
+                f"{self.problem.name}: the integration did not reach its end within max_steps. Allow more (max_steps=...), ask "
+                "for less accuracy (rtol=...), or switch on float64."
+            )
         where = ""
         if self.ts is not None:  # finite is [*batch, T]
             first = int(np.argmin(finite.reshape(-1, finite.shape[-1]).all(axis=0)))

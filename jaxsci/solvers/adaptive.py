@@ -65,6 +65,15 @@ class Adaptive:
     ) -> Solution:
         """See `jaxsci.solve`. Deterministic: the key is not used."""
         del key, progress
+        with Stopwatch() as watch:  # discretising and choosing the solver are part of the cost
+            solution, extra = self._solve(problem, ts)
+        if results_are_traced(problem):
+            return solution
+        stats = solution.stats | {"estimate_seconds": extra.wall_seconds if extra else 0.0}
+        return dataclasses.replace(solution, stats=stats, cost=watch.cost(without=extra))
+
+    def _solve(self, problem: Problem, ts: SavedTimes) -> tuple[Solution, Stopwatch | None]:
+        """The solution, and the part of the time that went into its error estimate."""
         if problem.is_steady:
             raise ValueError(f"Adaptive: {problem.name} is steady; use js.Spectral, js.RandomFeatures or js.Neural.")
         space = problem.domain.space
@@ -88,23 +97,22 @@ class Adaptive:
             run = finish(lines, problem, times, out.states)
             field = InterpolatedField(lines, times, run.profiles, run.slopes, run.curvatures)
             stats = {"steps": out.steps, "succeeded": out.succeeded}
-            return Solution(problem, jnp.asarray(times.ts), grid, run.fields, field, jnp.asarray(jnp.nan), stats, Cost())
+            unknown = jnp.asarray(jnp.nan)
+            return Solution(problem, jnp.asarray(times.ts), grid, run.fields, field, unknown, stats, Cost()), None
         error, extra = math.nan, None
-        with Stopwatch() as watch:
-            out = jax.block_until_ready(integrate(times, dense=not space))
-            if self.estimate:
-                with Stopwatch() as extra:
-                    error = float(relative_difference(integrate(times, 10.0).states, out.states))
-            if space:
-                target = max(error, 10 * self.rtol) if math.isfinite(error) else 10 * self.rtol
-                run, field, gap = densify(lines, problem, times, out.states, lambda t: integrate(t).states, target)
-                fields, error = run.fields, error + gap + run.tail
-            else:
-                fields, field = out.states, DenseField(out.interpolation)
+        out = jax.block_until_ready(integrate(times, dense=not space))
+        if self.estimate:
+            with Stopwatch() as extra:
+                error = float(relative_difference(integrate(times, 10.0).states, out.states))
+        if space:
+            target = max(error, 10 * self.rtol) if math.isfinite(error) else 10 * self.rtol
+            run, field, gap = densify(lines, problem, times, out.states, lambda t: integrate(t).states, target)
+            fields, error = run.fields, error + gap + run.tail
+        else:
+            fields, field = out.states, DenseField(out.interpolation, times)
         stats = {"steps": int(out.steps), "succeeded": bool(out.succeeded)}
-        stats["estimate_seconds"] = extra.wall_seconds if extra else 0.0
         total = jnp.asarray(error, dtype)
-        return Solution(problem, jnp.asarray(times.ts), grid, fields, field, total, stats, watch.cost(without=extra))
+        return Solution(problem, jnp.asarray(times.ts), grid, fields, field, total, stats, Cost()), extra
 
     def _choose(self, problem: Problem, lines: Lines, times: Times) -> Any:
         if self.solver is not None:
@@ -128,6 +136,12 @@ class DenseField:
     """The solution of an ODE by the solver's own interpolant, which is as accurate as its steps."""
 
     interpolation: Any
+    times: Times
+
+    @property
+    def interval(self) -> tuple[Any, Any]:
+        """The times between which the steps were taken."""
+        return self.times.start, self.times.ts[-1]
 
     def __call__(self, t: Any) -> Any:
         return self.interpolation.evaluate(t)
@@ -187,9 +201,11 @@ def _spectral_reference(problem: Problem, ts: Any, *, n: int, rtol: float) -> So
 
 def _adaptive_reference(problem: Problem, ts: Any, *, rtol: float, atol: float) -> Solution:
     """Tolerances against a tenth of them: the difference bounds the error of the looser run."""
+    eps = float(jnp.finfo(jnp.result_type(float)).eps)
+    rtol, atol = max(rtol, 20 * eps), max(atol, eps)  # what the precision can follow
     loose = Adaptive(rtol=10 * rtol, atol=10 * atol, estimate=False).solve(problem, ts=ts)
     tight = Adaptive(rtol=rtol, atol=atol, estimate=False).solve(problem, ts=ts)
-    return _with_difference(loose, tight)
+    return _with_difference(loose.check(), tight.check())
 
 
 def _with_difference(coarse: Solution, fine: Solution) -> Solution:

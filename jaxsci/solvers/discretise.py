@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import sympy
 
+from jaxsci._checks import is_traced
 from jaxsci.equations import Equation
 from jaxsci.equations.evaluation import evaluate
 from jaxsci.problems import Problem
@@ -80,25 +81,28 @@ def _respects_mirror(problem: Problem, axis: str, signs: dict[str, int]) -> bool
     names = sorted(equation.partials)
     values = {p: random.normal(size=8) for p in names}
     coordinates = {c: random.uniform(*problem.domain[c], size=8) for c in problem.coordinates}
+    # Functions are called as they are, with numbers in place of parameters that are traced.
     coefficients: dict[str, Any] = {
-        name: value if callable(value) else random.uniform(0.5, 1.5) for name, value in problem.coefficients.items()
+        name: jax.tree.map(lambda leaf: random.normal(size=jnp.shape(leaf)) if is_traced(leaf) else leaf, value)
+        if callable(value)
+        else random.uniform(0.5, 1.5)
+        for name, value in problem.coefficients.items()
     }
-    formulas = [sympy.sympify(r.formula.doit()) for r in equation.residuals]
+    # Term by term, since a small term would be lost beside the others.
+    rows = [sympy.Add.make_args(sympy.expand(r.formula.doit())) for r in equation.residuals]
 
-    def residuals(values, coordinates):
-        try:
-            with jax.ensure_compile_time_eval():  # the values are concrete under jit too
-                rows = [evaluate(f, values, coordinates, coefficients) for f in formulas]
-                return [np.asarray(jnp.broadcast_to(row, (8,)), float) for row in rows]
-        except TypeError:  # a coefficient of the sources that is not a number here
-            return None
+    def terms(row, values, coordinates):
+        with jax.ensure_compile_time_eval():  # the values are concrete under jit too
+            found = [evaluate(term, values, coordinates, coefficients) for term in row]
+            return np.stack([np.asarray(jnp.broadcast_to(value, (8,)), float) for value in found])
 
-    here = residuals(values, coordinates)
     flipped = {(u, k): signs[u] * (-1) ** k.count(axis) * v for (u, k), v in values.items()}
     for wall in problem.domain[axis]:
-        there = residuals(flipped, coordinates | {axis: 2 * wall - coordinates[axis]})
-        for a, b in zip(here, there, strict=True):
-            scale = 1e-4 * (np.abs(a).max() + 1e-30)
-            if not (np.abs(a - b).max() < scale or np.abs(a + b).max() < scale):
+        mirrored = coordinates | {axis: 2 * wall - coordinates[axis]}
+        for row in rows:
+            a, b = terms(row, values, coordinates), terms(row, flipped, mirrored)
+            scale = 1e-4 * (np.abs(a).max(axis=1) + 1e-30)
+            kept, negated = np.abs(a - b).max(axis=1) < scale, np.abs(a + b).max(axis=1) < scale
+            if not (kept.all() or negated.all()):
                 return False
     return True

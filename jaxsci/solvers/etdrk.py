@@ -2,7 +2,7 @@ r"""Exponential time differencing Runge-Kutta: du/dt = L u + N(u, t), the linear
 
 Order 4 is Krogstad's scheme, which has the smaller error constant and keeps more of its order on stiff problems than that
 of Cox & Matthews; orders 2 and 3 are those of Cox & Matthews.  L is diagonal (numbers) or made of matrices; the schemes
-see it only through `LinearPart.apply`.
+see it only through `apply`.
 
 Reference: Cox & Matthews (2002), J. Comput. Phys. 176, 430, eq. 20-25; Krogstad (2005), J. Comput. Phys. 203, 72, eq. 51.
 """

@@ -63,7 +63,7 @@ def structure(equation: Equation) -> Structure:
     if len(rows) != len(unknowns):
         raise ValueError(f"{equation.name}: {len(rows)} equations for the {len(unknowns)} unknowns {listed(unknowns)}.")
     linear, rest = split(equation)
-    order = {u: max(k.count("t") for name, k in equation.partials if name == u) for u in unknowns}
+    order = {u: equation.time_order(u) for u in unknowns}
     components = tuple((u, k) for u in unknowns for k in range(order[u]))
     dynamic = {term.row for term in linear if order[term.unknown] and term.letters.count("t") == order[term.unknown]}
     linear, constraints = list(linear), [row for row in rows if row not in dynamic]

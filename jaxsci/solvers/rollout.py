@@ -204,6 +204,11 @@ class InterpolatedField:
     slopes: Any
     curvatures: Any
 
+    @property
+    def interval(self) -> tuple[Any, Any]:
+        """The times between which there is something to interpolate."""
+        return self.times.ts[0], self.times.ts[-1]
+
     def __call__(self, t: Any, *point: Any) -> Any:
         profile = quintic(jnp.asarray(self.times.ts), self.profiles, self.slopes, self.curvatures, t)
         return self.lines.at_point(profile, point)

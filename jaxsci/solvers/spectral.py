@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci._checks import results_are_traced
+from jaxsci._checks import is_whole, results_are_traced
 from jaxsci._timing import Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.problems import Cost, Problem, Solution
@@ -30,6 +29,7 @@ from jaxsci.solvers.steady import solve_steady
 from jaxsci.solvers.stepper import Stepper
 
 _MOST_STEPS = 2**21  # where step halving gives up
+_STEPS_TO_BECOME_FINITE = 2**15  # where it gives up on a solution that has not been finite yet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,18 +69,29 @@ class Spectral:
 
     def __post_init__(self):
         sizes = self.n if isinstance(self.n, tuple) else (self.n,)
-        if not all(isinstance(n, int) and n >= 4 for n in sizes):
+        if not all(is_whole(n) and n >= 4 for n in sizes):
             raise ValueError(f"Spectral: n must be whole numbers >= 4, got {self.n!r}.")
         if self.order not in (1, 2, 3, 4):
             raise ValueError(f"Spectral: order must be 1, 2, 3 or 4, got {self.order!r}.")
         if self.dt is not None and not (math.isfinite(self.dt) and self.dt > 0):
             raise ValueError(f"Spectral: dt must be positive, got {self.dt!r}.")
+        if not (math.isfinite(self.rtol) and self.rtol > 0):
+            raise ValueError(f"Spectral: rtol must be positive, got {self.rtol!r}.")
 
     def solve(
         self, problem: Problem, *, ts: SavedTimes = None, key: Key | None = None, progress: Progress = None
     ) -> Solution:
         """See `jaxsci.solve`. Deterministic: the key is not used."""
         del key
+        with Stopwatch() as watch:  # discretising is part of the cost
+            solution, extra = self._solve(problem, ts, progress)
+        if results_are_traced(problem):
+            return solution
+        stats = solution.stats | {"estimate_seconds": extra.wall_seconds if extra else 0.0}
+        return dataclasses.replace(solution, stats=stats, cost=watch.cost(without=extra))
+
+    def _solve(self, problem: Problem, ts: SavedTimes, progress: Progress) -> tuple[Solution, Stopwatch | None]:
+        """The solution, and the part of the time that went into its error estimate."""
         lines = discretise(problem, self.n)
         if problem.is_steady:
             return solve_steady(problem, lines)
@@ -92,7 +103,7 @@ class Spectral:
                 "Spectral(dt=None) finds its step by comparing runs, which needs concrete numbers. Under jit, grad or vmap "
                 "give the step: js.Spectral(n=..., dt=...); a first run outside reports a good one in stats['dt']."
             )
-        return self._adapting(plan, progress)
+        return self._adapting(plan, progress), None
 
     def stepper(self, problem: Problem) -> Stepper:
         """See `jaxsci.stepper`."""
@@ -102,50 +113,49 @@ class Spectral:
             raise ValueError(f"stepper: {problem.name} is steady; there is nothing to step.")
         return Stepper.of(problem, discretise(problem, self.n), self.order, self.dt)
 
-    def _with_step(self, plan: _Plan, dt: float) -> Solution:
+    def _with_step(self, plan: _Plan, dt: float) -> tuple[Solution, Stopwatch | None]:
         steps = plan.steps(dt)
         stats: dict[str, Any] = {"dt": plan.longest / steps, "steps": steps * plan.intervals}
         if results_are_traced(plan.problem):
             run = finish(plan.lines, plan.problem, plan.times, plan.static_run(dt))
-            return plan.solution(run, None, jnp.nan, stats, Cost())
+            return plan.solution(run, None, jnp.nan, stats), None
         error, extra = (0.0 if not plan.lines.has_rest else math.nan), None
-        with Stopwatch() as watch:
-            states = jax.block_until_ready(plan.static_run(dt))
-            if self.estimate and plan.lines.has_rest:
-                with Stopwatch() as extra:
-                    fewer = max(steps // 2, 1)
-                    ratio = (steps / fewer) ** self.order
-                    error = float(relative_difference(plan.traced_run(plan.times, fewer), states)) / max(ratio - 1, 1)
-            tolerance = max(self.rtol, error) if math.isfinite(error) else self.rtol
-            run, field, gap = plan.densify(states, dt, tolerance)
-        stats["estimate_seconds"] = extra.wall_seconds if extra else 0.0
-        return plan.solution(run, field, error + gap, stats, watch.cost(without=extra))
+        states = jax.block_until_ready(plan.static_run(dt))
+        if self.estimate and plan.lines.has_rest:
+            with Stopwatch() as extra:
+                other = steps // 2 or 2  # a single step is compared with two
+                difference = float(relative_difference(plan.traced_run(plan.times, other), states))
+                error = difference / abs((steps / other) ** self.order - 1)
+        tolerance = max(self.rtol, error) if math.isfinite(error) else self.rtol
+        run, field, gap = plan.densify(states, dt, tolerance)
+        return plan.solution(run, field, error + gap, stats), extra
 
-    def _adapting(self, plan: _Plan, progress: Callable | None) -> Solution:
+    def _adapting(self, plan: _Plan, progress: Progress) -> Solution:
         """Runs with smaller and smaller steps, each chosen from the last difference and the order of the method."""
         tolerance = max(self.rtol, 20 * float(jnp.finfo(plan.times.ts.dtype).eps))
-        with Stopwatch() as watch:
-            steps = max(1, math.ceil(64 / plan.intervals)) if plan.lines.has_rest else 1
-            states, taken = plan.traced_run(plan.times, steps), steps
-            error = math.inf if plan.lines.has_rest else 0.0
-            while not error <= tolerance and 2 * steps * plan.intervals <= _MOST_STEPS:
-                ratio = 2.0
-                if math.isfinite(error):
-                    ratio = min(max((error / tolerance) ** (1 / self.order) * 1.1, 2.0), 8.0)
-                before, fewer, steps = error, steps, math.ceil(ratio * steps)
-                finer = plan.traced_run(plan.times, steps)
-                difference = float(relative_difference(states, finer))
-                # Only where the last estimate foretold this difference does the order hold and a large ratio earn its power.
-                trusted = steps / fewer if difference < 3 * before and math.isfinite(before) else min(steps / fewer, 2.0)
-                error = difference / (trusted**self.order - 1)
-                states, taken = finer, taken + steps
-                if progress is not None:
-                    progress(f"step {plan.longest / steps:.2e}: error in time {error:.1e}")
-                if error < 1e3 * tolerance and error > before / 2:  # smaller steps no longer help: round-off
-                    break
-            run, field, gap = plan.densify(states, plan.longest / steps, max(self.rtol, error))
+        steps = max(1, math.ceil(64 / plan.intervals)) if plan.lines.has_rest else 1
+        states, taken = plan.traced_run(plan.times, steps), steps
+        error = math.inf if plan.lines.has_rest else 0.0
+        while not error <= tolerance and 2 * steps * plan.intervals <= _MOST_STEPS:
+            ratio = 2.0
+            if math.isfinite(error):
+                ratio = min(max((error / tolerance) ** (1 / self.order) * 1.1, 2.0), 8.0)
+            before, fewer, steps = error, steps, math.ceil(ratio * steps)
+            finer = plan.traced_run(plan.times, steps)
+            difference = float(relative_difference(states, finer))
+            # Only where the last estimate foretold this difference does the order hold and a large ratio earn its power.
+            trusted = steps / fewer if difference < 3 * before and math.isfinite(before) else min(steps / fewer, 2.0)
+            error = difference / (trusted**self.order - 1)
+            states, taken = finer, taken + steps
+            if not math.isfinite(error) and steps * plan.intervals > _STEPS_TO_BECOME_FINITE:
+                break
+            if progress is not None:
+                progress(f"step {plan.longest / steps:.2e}: error in time {error:.1e}")
+            if error < 1e3 * tolerance and error > before / 2:  # smaller steps no longer help: round-off
+                break
+        run, field, gap = plan.densify(states, plan.longest / steps, max(self.rtol, error))
         stats = {"dt": plan.longest / steps, "steps": taken * plan.intervals}
-        return plan.solution(run, field, error + gap, stats, watch.cost())
+        return plan.solution(run, field, error + gap, stats)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,12 +197,12 @@ class _Plan:
 
         return densify(self.lines, self.problem, self.times, states, integrate, tolerance)
 
-    def solution(self, run: Any, field: Any, error: float, stats: dict[str, Any], cost: Cost) -> Solution:
+    def solution(self, run: Any, field: Any, error: float, stats: dict[str, Any]) -> Solution:
         if field is None:
             field = InterpolatedField(self.lines, self.times, run.profiles, run.slopes, run.curvatures)
         grid = {name: jnp.asarray(x, self.times.ts.dtype) for name, x in self.lines.grid().items()}
         total = jnp.asarray(error + run.tail, run.fields.dtype)
-        return Solution(self.problem, jnp.asarray(self.times.ts), grid, run.fields, field, total, stats, cost)
+        return Solution(self.problem, jnp.asarray(self.times.ts), grid, run.fields, field, total, stats, Cost())
 
 
 def _gaps(times: Times) -> np.ndarray:

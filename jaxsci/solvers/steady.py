@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxsci._checks import results_are_traced
 from jaxsci._timing import Stopwatch
-from jaxsci.problems import Problem, Solution
+from jaxsci.equations import residual
+from jaxsci.problems import Cost, Problem, Solution
 from jaxsci.solvers.rollout import Lines, SteadyField
 
+_POINTS = 64  # at which a steady solution is put into its equation
 
-def solve_steady(problem: Problem, lines: Lines) -> Solution:
-    """The solution of a steady linear problem.
+
+def solve_steady(problem: Problem, lines: Lines) -> tuple[Solution, Stopwatch | None]:
+    """The solution of a steady linear problem, and the time that its error estimate took.
+
+    Error estimate: the share of the field in the highest modes, plus the pointwise residual relative to the load, which
+    sees what no mode does: a load that the equation cannot balance, as one with a mean on a periodic box.
 
     Raises:
-      ValueError: the equation is not linear in its unknowns.
+      ValueError: the equation is not linear in its unknowns, or the problem has no solution.
     """
     if not lines.is_linear:
         raise ValueError(
@@ -25,10 +34,32 @@ def solve_steady(problem: Problem, lines: Lines) -> Solution:
             "js.RandomFeatures, or give it a time derivative and step to the steady state."
         )
     dtype = jnp.result_type(float)
-    with Stopwatch() as watch:
-        profile, fields, tail = jax.block_until_ready(_solve(lines, problem, jnp.zeros((), dtype)))
+    profile, fields, tail = jax.block_until_ready(_solve(lines, problem, jnp.zeros((), dtype)))
     grid = {name: jnp.asarray(x, dtype) for name, x in lines.grid().items()}
-    return Solution(problem, None, grid, fields, SteadyField(lines, profile), tail, {}, watch.cost())
+    solution = Solution(problem, None, grid, fields, SteadyField(lines, profile), tail, {}, Cost())
+    if results_are_traced(problem):
+        return solution, None
+    with Stopwatch() as extra:
+        left = float(_relative_residual(problem, solution.field, jnp.zeros((), dtype)))
+    if not left < 0.5:
+        raise ValueError(
+            f"Spectral: {problem.name} is left with a residual of {left:.1g} of its load. Either it has no solution (a load "
+            "with a mean on a periodic box or between Neumann walls, a resonant wavenumber) or n is far too small."
+        )
+    return dataclasses.replace(solution, error_estimate=tail + left), extra
+
+
+@jax.jit
+def _relative_residual(problem: Problem, field: Any, zero: Any) -> Any:
+    random = np.random.default_rng(0)
+    points = np.stack([random.uniform(*problem.domain[c], size=_POINTS) for c in problem.coordinates], axis=-1)
+    at_points = residual(problem)
+    here = at_points(field, problem.coefficients, jnp.asarray(points, zero.dtype))
+    nothing = jnp.zeros(len(problem.unknowns), zero.dtype)
+    load = at_points(lambda *_: nothing, problem.coefficients, jnp.asarray(points, zero.dtype))
+    size = jnp.sqrt(jnp.mean(load**2))
+    left = jnp.sqrt(jnp.mean(here**2))
+    return jnp.where(size > 0, left / jnp.where(size > 0, size, 1.0), 0.0)
 
 
 @functools.partial(jax.jit, static_argnames=("lines",))

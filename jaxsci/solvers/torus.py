@@ -143,6 +143,8 @@ class Torus:
             if axis.mirrored:
                 inner = jnp.flip(jax.lax.slice_in_dim(values, 1, axis.intervals, axis=1 + i), axis=1 + i)
                 sign = jnp.asarray([s[i] for s in signs], values.dtype).reshape((-1,) + (1,) * len(self.axes))
+                ends = self._along(i, np.isin(np.arange(axis.box_points), (0, axis.intervals)))
+                values = jnp.where(ends & (sign < 0), 0, values)  # an odd field vanishes at the walls
                 values = jnp.concatenate([values, sign * inner], axis=1 + i)
         return values
 
@@ -174,4 +176,6 @@ class Torus:
         power = jnp.abs(modes) ** 2
         axes = tuple(range(modes.ndim - len(self.axes), modes.ndim))
         total = jnp.sum(power, axis=axes)
-        return jnp.sqrt(jnp.max(jnp.sum(power * outer, axis=axes)) / jnp.maximum(jnp.max(total), 1e-300))
+        return jnp.sqrt(
+            jnp.max(jnp.sum(power * outer, axis=axes)) / jnp.maximum(jnp.max(total), jnp.finfo(total.dtype).tiny)
+        )

@@ -23,7 +23,7 @@ def test_what_an_equation_knows_of_itself():
     assert burgers.coefficients == ("viscosity",)
     assert burgers.coordinates == ("t", "x")
     assert burgers.partials == {("u", ""), ("u", "t"), ("u", "x"), ("u", "xx")}
-    assert burgers.time_order == 1
+    assert burgers.time_order("u") == 1
     assert vorticity.unknowns == ("w", "psi")
     assert vorticity.coordinates == ("t", "x", "y")
     assert len(vorticity.residuals) == 2
@@ -33,7 +33,7 @@ def test_explicit_coordinates_count_and_unused_arguments_do_not():
     forced = js.Equation(lambda u, y, nu, unused: u.x - nu * y, "u")
     assert forced.coordinates == ("x", "y")
     assert forced.coefficients == ("nu",)
-    assert forced.time_order == 0
+    assert forced.time_order("u") == 0
 
 
 def test_products_expand_to_the_partial_derivatives_that_the_residual_needs():

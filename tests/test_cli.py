@@ -297,3 +297,10 @@ def test_a_file_for_another_problem_is_refused(refused, shared):
     refused(*CHEAP, "--reference", file, match=r"coordinate x runs over \[-1, 1\], outside \[0, 1\] of heat")
     refused("compare", "poisson", "--reference", file, match="its coordinates are 'x', those of poisson are 'x', 'y'")
     refused("compare", "wave", "--reference", shared / "comsol" / "ns2d.dat", match="its coordinates are 'x', 'y'")
+
+
+def test_a_comparison_without_any_result_has_status_1(capsys):
+    assert cli.main(["compare", "poisson", "--methods", "adaptive"]) == 1
+    out, error = capsys.readouterr()
+    assert error == ""
+    assert re.search(r"^adaptive Runge-Kutta failed: .*js\.Spectral", out, flags=re.M)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import math
 import os
 import platform
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -134,14 +134,16 @@ class Report:
         contents["results.json"] = json.dumps(self.to_dict(), indent=1, allow_nan=False).encode()
         contents["index.html"] = page(self, pictures).encode()
         target.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=".report-", dir=target))  # on the same file system, whatever is mounted there
-        try:
-            for name, content in contents.items():
-                (made / name).write_bytes(content)
-            for file in made.iterdir():
-                os.replace(file, target / file.name)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        try:  # the temporary folder is on the same file system, whatever is mounted at the target
+            with tempfile.TemporaryDirectory(prefix=".report-", dir=target) as made:
+                for name, content in contents.items():
+                    (Path(made) / name).write_bytes(content)
+                for name in contents:
+                    os.replace(Path(made) / name, target / name)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                target.rmdir()  # if it is empty
+            raise
         return target
 
     def __repr__(self) -> str:

@@ -142,7 +142,7 @@ def test_round_off_at_the_walls_is_forgiven(tmp_path):
 def test_netcdf_times_with_a_unit_stay_numbers_and_dimensions_may_come_in_any_order(tmp_path):
     xarray = pytest.importorskip("xarray")
     pytest.importorskip("netCDF4")
-    dataset = xarray.Dataset({"u": (("x", "t"), U.T)}, {"x": X, "t": ("t", T, {"units": "seconds"})})
+    dataset = xarray.Dataset({"u": (("x", "t"), U.T)}, {"x": X, "t": ("t", T, {"units": "seconds since 2000-01-01"})})
     dataset.to_netcdf(tmp_path / "field.nc")
     np.testing.assert_allclose(read_reference(tmp_path / "field.nc", HEAT).values.reshape(4, 6), U, rtol=1e-15)
 

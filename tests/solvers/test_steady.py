@@ -36,12 +36,18 @@ def test_poisson_with_uneven_walls_converges_exponentially():
     assert all(e < limit for e, limit in zip(errors, (1e-4, 1e-10, 1e-14), strict=True))  # 3e-5, 4e-11, 1.5e-15
 
 
-def test_a_periodic_poisson_has_its_mean_set_to_zero():
-    problem = js.Problem(js.Equation(lambda u, x: u.xx + js.sin(2 * np.pi * x) + 3), js.Box(x=(0, 1)))
+def test_a_periodic_poisson_has_mean_zero():
+    problem = js.Problem(js.Equation(lambda u, x: u.xx + js.sin(2 * np.pi * x)), js.Box(x=(0, 1)))
     solution = js.solve(problem, S(16))
     x = solution.grid["x"]
-    # The mean 3 of the source has no counterpart: the periodic problem has no solution there, and the gauge leaves it out.
     assert jnp.allclose(solution["u"], jnp.sin(2 * jnp.pi * x) / (4 * jnp.pi**2), atol=1e-16)
+
+
+@pytest.mark.parametrize("boundary", [js.Periodic(), js.Neumann(0)], ids=["periodic", "neumann"])
+def test_a_load_with_a_mean_that_nothing_balances_is_refused(boundary):
+    equation = js.Equation(lambda u, x: u.xx + js.cos(2 * np.pi * x) + 3)
+    with pytest.raises(ValueError, match=r"left with a residual of .* of its load.*no solution"):
+        js.solve(js.Problem(equation, js.Box(x=(0, 1)), boundary={"x": boundary}), S(16))
 
 
 def test_a_steady_system_is_solved_in_one_go():

@@ -27,11 +27,11 @@ def logistic_solution():
     return js.solve(logistic(), ODE)
 
 
-# Measured: 2.4e-13, 1.1e-8, 1.7e-6 (three slabs of the second order in time).
+# The figures that the first slice promises are 1e-11, 1e-8, 1e-8. Measured: 2.4e-13, 3.3e-11, 3.8e-9 (in three slabs).
 CASES = {
     "poisson": (js.RandomFeatures(300), 1e-11),
-    "heat": (js.RandomFeatures(200), 1e-7),
-    "wave": (js.RandomFeatures(300), 1e-5),
+    "heat": (js.RandomFeatures(300), 3e-10),
+    "wave": (js.RandomFeatures(600, tolerance=1e-9), 1e-8),
 }
 
 
@@ -41,7 +41,7 @@ def test_error_against_the_exact_solution_and_its_estimate(name):
     solution = solved(name, method)
     error = js.relative_l2(solution, reference(name))
     assert error < target
-    # The residual bounds the error where the equation damps it: the estimate is on the safe side, by 28 to 210 in these cases.
+    # The residual bounds the error where the equation damps it: the estimate is on the safe side, by 13 to 210 in these cases.
     assert error < float(solution.error_estimate) < 500 * error
 
 
@@ -195,9 +195,8 @@ def test_a_solution_can_be_differentiated_where_it_is_evaluated():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "target"), [("heat", 1e-8), ("wave", 1e-8), ("fisher_kpp", 1e-5)])
-def test_enough_features_reach_the_figures_that_are_promised(name, target):
-    assert js.relative_l2(solved(name, js.RandomFeatures(600 if target < 1e-5 else 200)), reference(name)) < target
+def test_the_travelling_wave_of_fisher_to_1e_5():
+    assert js.relative_l2(solved("fisher_kpp", js.RandomFeatures(200)), reference("fisher_kpp")) < 1e-5
 
 
 @pytest.mark.slow

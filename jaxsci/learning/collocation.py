@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from jaxsci.problems import Box
 
 
+@functools.partial(jax.jit, static_argnames=("count", "dimensions"))
 def quasi_random(count: int, dimensions: int, key: Any) -> Any:
     """Points of an additive recurrence in the unit cube, randomly shifted: ``[count, dimensions]``.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -39,6 +40,7 @@ class Slab(NamedTuple):
     coefficients: Any  # [unknowns, M]
 
 
+@functools.partial(jax.jit, static_argnames=("inputs", "count"))
 def draw(key: Any, inputs: int, count: int, scale: Any) -> tuple[Any, Any]:
     """Weights and biases of tanh units: normal directions of the given scale, each unit's zero somewhere in [-1, 1]^inputs.
 
@@ -108,6 +110,7 @@ def _basis_in_slab(conditions: HardConditions, slab: Slab, point: Point) -> Any:
     return jnp.stack(rows)
 
 
+@functools.partial(jax.jit, static_argnames=("conditions",))
 def place(conditions: HardConditions, slab: Slab, unit: Any) -> tuple[tuple[Any, ...], Any]:
     """Points of the unit cube to points of the slab, denser where the axis is stretched.
 

@@ -1,7 +1,6 @@
 """From an equation to a system of ODEs: which discretisation, which parts, which unknowns, and what is refused."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,6 +17,17 @@ def problem_of(function, unknowns="u", *, walls=None, box=None, initial=None, **
     boundary = {} if walls is None else {"x": walls}
     box = box or js.Box(t=(0, 1), x=(0, 1))
     return js.Problem(equation, box, coefficients=coefficients, initial=initial, boundary=boundary)
+
+
+@jax.jit
+def _one_step(stepper):
+    state = stepper.initial()
+    return stepper.decode(state), stepper.decode(stepper.step(state))
+
+
+def one_step(stepper):
+    """The fields at the start and after one step."""
+    return tuple(map(np.asarray, _one_step(stepper)))
 
 
 # --- which discretisation ----------------------------------------------------------------------------------------------
@@ -73,9 +83,9 @@ def test_systems_are_mirrored_where_all_their_equations_agree():
 def test_a_symmetric_burgers_keeps_its_symmetry_to_the_bit():
     problem = js.problems.burgers(viscosity=0.05)
     solution = js.solve(problem, js.Spectral(64, dt=0.01, estimate=False, rtol=1.0), ts=[0.0, 0.5, 1.0])
-    u = solution["u"]
-    assert jnp.max(jnp.abs(u + u[:, ::-1])) < 1e-15
-    assert jnp.max(jnp.abs(u[:, [0, -1]])) < 1e-15
+    u = np.asarray(solution["u"])
+    assert np.abs(u + u[:, ::-1]).max() < 1e-15
+    assert np.abs(u[:, [0, -1]]).max() < 1e-15
 
 
 # --- the parts of an equation ---------------------------------------------------------------------------------------------
@@ -109,10 +119,9 @@ def test_conservative_and_plain_forms_give_the_same_right_hand_side():
     values = []
     for form in forms:
         problem = problem_of(form, box=box, initial=start, nu=0.1)
-        stepper = js.stepper(problem, js.Spectral(32, dt=0.01))
-        values.append(stepper.decode(stepper.step(stepper.initial())))
-    assert jnp.allclose(values[0], values[1], atol=1e-15)
-    assert jnp.allclose(values[0], values[2], atol=1e-14)
+        values.append(one_step(js.stepper(problem, js.Spectral(32, dt=0.01)))[1])
+    assert np.abs(values[0] - values[1]).max() < 1e-15
+    assert np.abs(values[0] - values[2]).max() < 1e-14
 
 
 def test_linear_coupling_is_stepped_exactly_whatever_the_step():
@@ -120,7 +129,7 @@ def test_linear_coupling_is_stepped_exactly_whatever_the_step():
     start = {"u": lambda x: js.sin(2 * np.pi * x), "v": 0.0}
     problem = problem_of(lambda u, v: (u.t - v, v.t - u.xx), "u v", initial=start)
     stepper = js.stepper(problem, js.Spectral(8, dt=3.7))
-    u, v = stepper.decode(stepper.step(stepper.initial()))
+    u, v = one_step(stepper)[1]
     x, omega = stepper.grid["x"], 2 * np.pi
     assert np.abs(u - np.cos(omega * 3.7) * np.sin(omega * x)).max() < 1e-12
     assert np.abs(v + omega * np.sin(omega * 3.7) * np.sin(omega * x)).max() < 1e-11
@@ -129,14 +138,16 @@ def test_linear_coupling_is_stepped_exactly_whatever_the_step():
 def test_pressure_follows_from_the_velocity_alone():
     problem = js.problems.navier_stokes_velocity()
     stepper = js.stepper(problem, js.Spectral(12, dt=0.01))
-    exact = jax.vmap(jax.vmap(lambda x, y: problem.exact_field(0.0, x, y), (None, 0)), (0, None))(*stepper.grid.values())
-    fields = jnp.moveaxis(exact, -1, 0)
-    assert jnp.max(jnp.abs(stepper.decode(stepper.encode(fields[:2])) - fields)) < 1e-14
-    assert abs(float(jnp.mean(stepper.decode(stepper.initial())[2]))) < 1e-16  # the gauge
+    x, y = np.meshgrid(*stepper.grid.values(), indexing="ij")
+    exact = np.stack([1 - np.cos(x) * np.sin(y), 0.5 + np.sin(x) * np.cos(y), -(np.cos(2 * x) + np.cos(2 * y)) / 4])
+    found = np.asarray(jax.jit(lambda s, u: s.decode(s.encode(u)))(stepper, exact[:2]))
+    assert np.abs(found - exact).max() < 1e-14
+    assert abs(found[2].mean()) < 1e-16  # the gauge
 
 
-@pytest.mark.parametrize("axes", [("x",), ("x", "y"), ("x", "y", "z")])
-@pytest.mark.parametrize("wall", ["periodic", "cold", "insulated"])
+@pytest.mark.parametrize(
+    ("axes", "wall"), [("x", "cold"), ("xy", "periodic"), ("xy", "insulated"), ("xyz", "periodic"), ("xyz", "cold")]
+)
 def test_heat_decays_at_its_rate_in_every_dimension(axes, wall):
     # On a box with sides of different length and grids of different size, odd and even.
     sides, sizes = {"x": 1.0, "y": 1.5, "z": 2.0}, {"x": 6, "y": 5, "z": 8}
@@ -161,11 +172,10 @@ def test_heat_decays_at_its_rate_in_every_dimension(axes, wall):
         initial={"u": start[len(axes)]},
         boundary=dict.fromkeys(axes, condition),
     )
-    stepper = js.stepper(problem, js.Spectral(tuple(sizes[a] for a in axes), dt=0.4))
-    before, after = stepper.decode(stepper.initial()), stepper.decode(stepper.step(stepper.initial()))
+    before, after = one_step(js.stepper(problem, js.Spectral(tuple(sizes[a] for a in axes), dt=0.4)))
     rate = 0.05 * sum((np.pi * (2 if wall == "periodic" else 1) / sides[a]) ** 2 for a in axes)
-    assert jnp.max(jnp.abs(before)) > 0.5
-    assert jnp.max(jnp.abs(after - np.exp(-0.4 * rate) * before)) < 1e-15
+    assert np.abs(before).max() > 0.5
+    assert np.abs(after - np.exp(-0.4 * rate) * before).max() < 1e-15
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------------

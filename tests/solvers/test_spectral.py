@@ -84,9 +84,9 @@ def test_saved_times_do_not_decide_the_accuracy():
     even = js.solve(problem, method, ts=np.linspace(0, 1, 11))
     sparse = js.solve(problem, method, ts=[0.31, 0.32, 1.0])  # the start is not saved, the intervals differ
     assert sparse.fields.shape == (3, 1, 65)
-    assert jnp.allclose(sparse["u"][-1], even["u"][-1], atol=1e-7)
-    exact = jax.vmap(lambda x: problem.exact_field(0.31, x)[0])(even.grid["x"])
-    assert jnp.allclose(sparse["u"][0], exact, atol=2e-6)
+    assert np.allclose(sparse.fields[-1], even.fields[-1], atol=1e-7)
+    exact = jax.jit(jax.vmap(lambda x: problem.exact_field(0.31, x)[0]))(even.grid["x"])
+    assert np.allclose(sparse.fields[0, 0], exact, atol=2e-6)
 
 
 def test_the_step_is_reduced_until_the_tolerance_is_met():
@@ -143,13 +143,12 @@ def test_without_an_estimate_it_says_so():
     assert jnp.isnan(solution.error_estimate)
 
 
-@pytest.mark.parametrize("order", [2, 4])
-def test_a_given_step_is_estimated_by_one_of_twice_its_length(order):
+def test_a_given_step_is_estimated_by_one_of_twice_its_length():
     problem, ts = js.problems.burgers(viscosity=0.1), np.linspace(0, 1, 5)
-    solution = js.solve(problem, S(64, order=order, dt=0.025), ts=ts)
+    solution = js.solve(problem, S(64, order=2, dt=0.025), ts=ts)
     truth = js.solve(problem, S(64, dt=1e-3, estimate=False, rtol=1.0), ts=ts).fields
     error = float(jnp.linalg.norm(solution.fields - truth) / jnp.linalg.norm(truth))
-    assert error < solution.error_estimate < 3 * error  # measured 1.7 and 1.9 times the error
+    assert error < solution.error_estimate < 3 * error  # measured 1.7 times the error
 
 
 # --- failures at run time ------------------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does: small QRs lose by spinning threads
+
 import jax
 import jax.numpy as jnp
 

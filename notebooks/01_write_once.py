@@ -29,8 +29,8 @@ jax.config.update("jax_enable_x64", True)  # residuals and least squares want fl
 # %% [markdown]
 # ## The equation
 #
-# A function of the unknown and of the coefficients. `u.t` is a partial derivative, and so is `(u * u).x`: the product rule is applied
-# where it is needed, and the solver sees the conservative form.
+# A function of the unknown and of the coefficients. `u.t` is a partial derivative, and so is `(u * u).x`: the product rule is
+# applied where it is needed, and the solver sees the conservative form.
 
 
 # %%

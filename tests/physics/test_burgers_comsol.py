@@ -8,6 +8,7 @@ file was made with a loose tolerance in time (COMSOL's default is 1e-2).
 """
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +19,16 @@ import jaxsci as js
 NU = 0.01 / np.pi
 
 
+FILE = Path(__file__).parents[2] / "examples" / "burgers1d_comsol.dat"
+
+
 @pytest.fixture(scope="module")
-def file(shared):
-    return js.read_reference(shared / "comsol" / "burgers1d.dat", js.problems.burgers())
+def file():
+    return js.read_reference(FILE, js.problems.burgers())
+
+
+def test_the_file_is_the_one_that_others_made(shared):
+    assert FILE.read_bytes() == (shared / "comsol" / "burgers1d.dat").read_bytes()
 
 
 @pytest.fixture(scope="module")

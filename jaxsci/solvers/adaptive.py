@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsci._checks import results_are_traced
 from jaxsci._timing import Stopwatch
@@ -124,10 +125,17 @@ class Adaptive:
 
 def _fastest_rate(lines: Lines, problem: Problem, times: Times) -> float:
     """Largest |eigenvalue| of the Jacobian at the start, times the duration."""
+    jacobian = np.asarray(_jacobian_at_start(lines, problem, times))
+    if not np.isfinite(jacobian).all():
+        return math.nan
+    return float(np.abs(np.linalg.eigvals(jacobian)).max() * (times.ts[-1] - times.start))
+
+
+@functools.partial(jax.jit, static_argnames=("lines",))
+def _jacobian_at_start(lines: Lines, problem: Problem, times: Times) -> Any:
     operators = lines.operators(problem.coefficients, times.ts.dtype)
     start = lines.initial_state(problem, times.ts.dtype)
-    jacobian = jax.jacfwd(lambda s: rate(lines, operators, problem.coefficients, s, times.start))(start)
-    return float(jnp.max(jnp.abs(jnp.linalg.eigvals(jacobian))) * (times.ts[-1] - times.start))
+    return jax.jacfwd(lambda s: rate(lines, operators, problem.coefficients, s, times.start))(start)
 
 
 @jax.tree_util.register_dataclass

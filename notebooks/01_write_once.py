@@ -117,7 +117,7 @@ jax.vmap(energy)(jnp.array([0.01, 0.02, 0.04]))
 methods = {
     "spectral": js.Spectral(n=256),
     "random features": js.RandomFeatures(150, tolerance=1e-4),
-    "network": js.Neural(js.networks.MLP((12,) * 4), budget=12),
+    "network": js.Neural(js.networks.MLP((12,) * 4), budget=20),
 }
 catalogued = js.problems.burgers(viscosity=0.02)  # the same problem from the catalogue, with an exact reference
 report = js.compare(catalogued, methods)

@@ -44,7 +44,7 @@ def solve_steady(problem: Problem, lines: Lines) -> tuple[Solution, Stopwatch | 
     if not (left < 0.5 or float(tail) > 1e-3):  # a grid that is too coarse leaves a residual too, and shows in the tail
         raise ValueError(
             f"Spectral: {problem.name} is left with a residual of {left:.1g} of its load. Either it has no solution (a load "
-            "with a mean on a periodic box or between Neumann walls, a resonant wavenumber) or n is far too small to see the load."
+            "with a mean on a periodic box or between Neumann walls, a resonant wavenumber) or n is too small to see the load."
         )
     return dataclasses.replace(solution, error_estimate=tail + left), extra
 

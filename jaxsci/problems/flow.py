@@ -1,4 +1,4 @@
-"""Incompressible Navier-Stokes in two dimensions, in both of its usual forms.
+"""Incompressible Navier-Stokes: in two dimensions in both of its usual forms, in three in velocity and pressure.
 
 Sign convention: the vorticity is w = v_x - u_y and the stream function has u = psi_y, v = -psi_x, hence lap psi = -w.
 """
@@ -34,6 +34,13 @@ def velocity_equation(u, v, p, viscosity):
         v.t + u * v.x + v * v.y + p.y - viscosity * (v.xx + v.yy),
         u.x + v.y,
     )
+
+
+@equation("u v w p", name="navier_stokes_velocity_3d", symbols={"viscosity": r"\nu"})
+def velocity_equation_3d(u, v, w, p, viscosity):
+    """3-D Navier-Stokes: velocity (u, v, w) and kinematic pressure p."""
+    carried = lambda f: f.t + u * f.x + v * f.y + w * f.z - viscosity * (f.xx + f.yy + f.zz)  # noqa: E731
+    return (carried(u) + p.x, carried(v) + p.y, carried(w) + p.z, u.x + v.y + w.z)
 
 
 _BOX = Box(t=(0, 1), x=(0, 2 * pi), y=(0, 2 * pi))

@@ -26,7 +26,8 @@ from jaxsci.equations import Equation
 from jaxsci.equations.evaluation import Partial, evaluate, partials_in
 from jaxsci.equations.splitting import LinearTerm, RestTerm, split
 from jaxsci.problems import Problem
-from jaxsci.solvers.etdrk import Kind
+from jaxsci.solvers.etdrk import Kind, combine
+from jaxsci.solvers.products import Products, economical, gather, separate_sources
 from jaxsci.solvers.torus import Torus
 
 
@@ -37,18 +38,23 @@ class Structure(NamedTuple):
     rest: tuple[RestTerm, ...]
     rest_rows: tuple[int, ...]  # the rows that have a rest
     needed: tuple[Partial, ...]  # the partial derivatives that occur in the rest
+    products: Products  # the rest less its sources
+    economical: Products  # the same up to the gradient of a pressure: enough for the rates of the state
+    sources: Products  # what holds neither an unknown nor the time
     components: tuple[tuple[str, int], ...]  # the state: (unknown, number of time derivatives)
     algebraic: tuple[tuple[str, int], ...]  # (unknown, the constraint row that determines it)
     diagonal: bool  # L couples no two components
+    projected: bool  # L commutes with a projection and acts on each component alone
 
 
 class Operators(NamedTuple):
     """The linear maps of a problem for given coefficients."""
 
-    linear: Any  # L: [S, *modes] where diagonal, [*modes, S, S] otherwise
+    linear: Any  # L: [S, *modes] where diagonal, [S, S, *modes] otherwise
     rates: Any  # rest rows -> rates of the state: [S, R, *modes]
     algebraic: Any  # state -> algebraic unknowns: [Q, S, *modes]
     algebraic_rest: Any  # rest rows -> algebraic unknowns: [Q, R, *modes]
+    source: Any  # the sources of the rest rows, [R, *modes]; None where there are none
 
 
 @functools.lru_cache(maxsize=128)
@@ -90,8 +96,33 @@ def structure(equation: Equation) -> Structure:
     needed = tuple(sorted(frozenset().union(*(partials_in(term.formula) for term in rest)))) if rest else ()
     rest_rows = tuple(sorted({term.row for term in rest}))
     linear = tuple(linear)
-    diagonal = _is_diagonal(unknowns, order, components, linear)
-    return Structure(linear, rest, rest_rows, needed, components, tuple(pairs), diagonal)
+    parts = separate_sources(rest)
+    projected = _is_projected(unknowns, order, constraints, linear)
+    diagonal = projected or _is_diagonal(unknowns, order, components, linear)
+    forms = gather(parts.others), gather(economical(linear, parts.others, algebraic_names)), gather(parts.sources)
+    return Structure(linear, rest, rest_rows, needed, *forms, components, tuple(pairs), diagonal, projected)
+
+
+def _is_projected(unknowns, order, constraints, linear) -> bool:
+    """Whether all evolved unknowns have one and the same linear operator and the constraints hold rates alone.
+
+    Then a state that satisfies the constraints keeps doing so under the operator without the projection, which is diagonal:
+    viscosity in an incompressible flow.
+    """
+    evolved = [u for u in unknowns if order[u]]
+    if not constraints or any(order[u] > 1 for u in evolved):
+        return False
+    row_of = {term.unknown: term.row for term in linear if term.letters == "t" and term.row not in constraints}
+    operators: dict[str, dict[str, Any]] = {u: {} for u in evolved}
+    for term in linear:
+        if term.row in constraints:
+            if order[term.unknown] == 0 or term.letters[:1] != "t":
+                return False
+        elif order[term.unknown]:
+            if row_of.get(term.unknown) != term.row:
+                return False
+            operators[term.unknown][term.letters] = term.factor
+    return len(set(row_of.values())) == len(evolved) and all(o == operators[evolved[0]] for o in operators.values())
 
 
 def _is_diagonal(unknowns, order, components, linear) -> bool:
@@ -172,31 +203,32 @@ class FourierLines:
             matrix[row] = [jnp.where(dead, 1.0 if u == name else 0.0, m) for u, m in zip(unknowns, matrix[row], strict=True)]
             known[row] = [jnp.where(dead, 0.0, value) for value in known[row]]
             weight[row] = jnp.where(dead, 0.0, weight[row])
-        inverse = _inverse(_stacked(matrix, modes))
-        feeds = _stacked(known, modes) if size else jnp.zeros((n, 0, *modes), dtype)
-        solved = -jnp.einsum("ij...,js...->is...", inverse, feeds)  # w = solved e + forced N
-        forced = jnp.stack([-inverse[:, row] * weight[row] for row in parts.rest_rows], 1) if parts.rest_rows else None
+        inverse = _inverse(matrix, _parities(parts.linear, unknowns), modes)
+        solved = [[-sum(row[k] * known[k][j] for k in range(n)) for j in range(size)] for row in inverse]
+        forced = [[-row[r] * weight[r] for r in parts.rest_rows] for row in inverse]  # w = solved e + forced N
         linear, rates = [], []
         for i, (u, k) in enumerate(parts.components):
+            own = unknowns.index(u)
             if (u, k + 1) in parts.components:  # d/dt u = u_t, the next component
-                linear.append(jnp.zeros((size, *modes), solved.dtype).at[i + 1].set(1.0))
-                rates.append(None if forced is None else jnp.zeros_like(forced[0]))
+                linear.append([jnp.full(modes, float(j == i + 1), dtype) for j in range(size)])
+                rates.append([jnp.zeros(modes, dtype)] * len(parts.rest_rows))
+            elif parts.projected:
+                row = next(term.row for term in parts.linear if (term.unknown, term.letters) == (u, "t"))
+                linear.append([-known[row][j] / matrix[row][own] if i == j else zero for j in range(size)])
+                rates.append(forced[own])
             else:
-                linear.append(solved[unknowns.index(u)])
-                rates.append(None if forced is None else forced[unknowns.index(u)])
+                linear.append(solved[own])
+                rates.append(forced[own])
         if not parts.components:
-            total = solved
+            total = jnp.zeros((n, 0, *modes), dtype)
         elif parts.diagonal:
-            total = jnp.stack([row[i] for i, row in enumerate(linear)])
+            total = jnp.stack([jnp.broadcast_to(row[i], modes) for i, row in enumerate(linear)])
         else:
-            total = jnp.moveaxis(jnp.stack(linear), (0, 1), (-2, -1))
-        at = np.array([unknowns.index(name) for name, _ in parts.algebraic], int)
-        return Operators(
-            total,
-            None if forced is None or not rates else jnp.stack(rates),
-            solved[at],
-            None if forced is None else forced[at],
-        )
+            total = _stacked(linear, modes)
+        at = [unknowns.index(name) for name, _ in parts.algebraic]
+        pick = lambda rows: _stacked([rows[i] for i in at], modes) if at and rows[at[0]] else None  # noqa: E731
+        source = self._source_modes(coefficients, dtype) if parts.sources.uses else None
+        return Operators(total, _stacked(rates, modes) if rates and rates[0] else None, pick(solved), pick(forced), source)
 
     def _undetermined(self, name: str) -> np.ndarray:
         """The modes at which every term of an algebraic unknown differentiates along an axis with k = 0."""
@@ -210,40 +242,56 @@ class FourierLines:
 
     def nonlinear(self, operators: Operators, coefficients: Mapping[str, Any], state: Any, t: Any) -> Any:
         """N(state, t): the rest, evaluated on the grid and transformed back."""
-        rows = self.rest_modes(operators, coefficients, state, t)
-        return jnp.einsum("sr...,r...->s...", operators.rates, rows)
+        return combine(operators.rates, self._rows(self.parts.economical, operators, coefficients, state, t))
 
     def rest_modes(self, operators: Operators, coefficients: Mapping[str, Any], state: Any, t: Any) -> Any:
         """The transformed rest of each row that has one, ``[R, *modes]``."""
+        return self._rows(self.parts.products, operators, coefficients, state, t)
+
+    def _rows(self, products: Products, operators: Operators, coefficients: Mapping[str, Any], state: Any, t: Any) -> Any:
+        if not products.formulas:
+            return operators.source
+        real = jnp.zeros((), state.dtype).real.dtype
+        values = self._grid_values(products.needed, operators, state)
+        rows = self._transformed(products, values, coefficients, real, t)
+        return rows if operators.source is None else rows + operators.source
+
+    def _source_modes(self, coefficients: Mapping[str, Any], dtype: Any) -> Any:
+        return self._transformed(self.parts.sources, {}, coefficients, jnp.zeros((), dtype).dtype, jnp.zeros((), dtype))
+
+    def _grid_values(self, needed: tuple[Partial, ...], operators: Operators, state: Any) -> dict[Partial, Any]:
+        """The partial derivatives that products need, on the grid: one batch of transforms."""
+        if not needed:
+            return {}
         parts, torus = self.parts, self.torus
         real = jnp.zeros((), state.dtype).real.dtype
-        values: dict[Partial, Any] = {}
-        if parts.needed:
-            unknown_modes = dict(zip(parts.components, state, strict=True))
-            if any(name in dict(parts.algebraic) for name, _ in parts.needed):
-                algebraic = jnp.einsum("qs...,s...->q...", operators.algebraic, state)
-                unknown_modes |= {(name, 0): a for (name, _), a in zip(parts.algebraic, algebraic, strict=True)}
-            stacked = jnp.stack([
-                unknown_modes[name, letters.count("t")] * torus.symbol(letters.replace("t", ""), real)
-                for name, letters in parts.needed
-            ])  # fmt: skip
-            values = dict(zip(parts.needed, torus.to_grid(stacked), strict=True))
+        modes = dict(zip(parts.components, state, strict=True))
+        if any(name in dict(parts.algebraic) for name, _ in needed):
+            algebraic = combine(operators.algebraic, state)
+            modes |= {(name, 0): a for (name, _), a in zip(parts.algebraic, algebraic, strict=True)}
+        stacked = [
+            modes[name, letters.count("t")] * torus.symbol(letters.replace("t", ""), real) for name, letters in needed
+        ]
+        return dict(zip(needed, torus.to_grid(jnp.stack(stacked)), strict=True))
+
+    def _transformed(self, products: Products, values: dict[Partial, Any], coefficients: Any, real: Any, t: Any) -> Any:
+        """Products on the grid, transformed in one batch and added up by row, ``[R, *modes]``."""
+        parts, torus = self.parts, self.torus
         coordinates = {name: jnp.asarray(c, real) for name, c in torus.torus_grid().items()} | {"t": t}
 
         def differentiate(value, letters):
             return torus.to_grid(torus.from_grid(value) * torus.symbol(letters, real))
 
-        grids = [
-            jnp.broadcast_to(
-                jnp.asarray(evaluate(term.formula, values, coordinates, coefficients, differentiate), real), torus.shape
-            )
-            for term in parts.rest
-        ]
-        transformed = torus.from_grid(jnp.stack(grids))
-        rows = {row: jnp.zeros((), transformed.dtype) for row in parts.rest_rows}
-        for term, modes in zip(parts.rest, transformed, strict=True):
-            rows[term.row] = rows[term.row] + modes * torus.symbol(term.letters, real)
-        return jnp.stack([rows[row] for row in parts.rest_rows])
+        def on_grid(formula):
+            value = evaluate(formula, values, coordinates, coefficients, differentiate)
+            return jnp.broadcast_to(jnp.asarray(value, real), torus.shape)
+
+        modes = torus.from_grid(jnp.stack([on_grid(formula) for formula in products.formulas]))
+        rows = {row: jnp.zeros((), modes.dtype) for row in parts.rest_rows}
+        for use in products.uses:
+            factor = jnp.asarray(evaluate(use.factor, {}, {}, coefficients), real) * torus.symbol(use.letters, real)
+            rows[use.row] = rows[use.row] + modes[use.product] * factor
+        return jnp.stack([jnp.broadcast_to(rows[row], torus.mode_shape) for row in parts.rest_rows])
 
     # --- states and fields ---------------------------------------------------------------------------------------------
 
@@ -263,10 +311,9 @@ class FourierLines:
         parts = self.parts
         modes = {name: state[i] for i, (name, k) in enumerate(parts.components) if k == 0}
         if parts.algebraic:
-            values = jnp.einsum("qs...,s...->q...", operators.algebraic, state)
+            values = combine(operators.algebraic, state) if parts.components else 0
             if parts.rest:
-                rows = self.rest_modes(operators, coefficients, state, t)
-                values = values + jnp.einsum("qr...,r...->q...", operators.algebraic_rest, rows)
+                values = values + combine(operators.algebraic_rest, self.rest_modes(operators, coefficients, state, t))
             modes |= {name: value for (name, _), value in zip(parts.algebraic, values, strict=True)}
         return jnp.stack([modes[name] for name in self.equation.unknowns])
 
@@ -297,8 +344,48 @@ def _stacked(rows: list[list[Any]], modes: tuple[int, ...]) -> Any:
     return jnp.stack([jnp.stack([jnp.broadcast_to(value, modes) for value in row]) for row in rows])
 
 
-def _inverse(matrix: Any) -> Any:
-    """Inverses of ``[n, n, *modes]``, mode by mode."""
-    if matrix.shape[0] == 1:
-        return 1.0 / matrix
-    return jnp.moveaxis(jnp.linalg.inv(jnp.moveaxis(matrix, (0, 1), (-2, -1))), (-2, -1), (0, 1))
+def _parities(linear: tuple[LinearTerm, ...], unknowns: tuple[str, ...]) -> tuple[list[int], list[int]] | None:
+    """Numbers r and c with: term by term, r[row] + c[unknown] is odd where the term differentiates an odd number of times.
+
+    Odd derivatives multiply a mode by an imaginary number, so that with these phases taken out the matrix is real. None
+    where terms of both kinds stand at one place.
+    """
+    n = len(unknowns)
+    rows: list[int | None] = [None] * n
+    columns: list[int | None] = [None] * n
+    edges = {(t.row, unknowns.index(t.unknown), len(t.letters.replace("t", "")) % 2) for t in linear}
+    for start in range(n):
+        rows[start] = 0 if rows[start] is None else rows[start]
+        for _ in range(2 * n):
+            for row, column, odd in edges:
+                if rows[row] is not None and columns[column] is None:
+                    columns[column] = (rows[row] + odd) % 2
+                elif rows[row] is None and columns[column] is not None:
+                    rows[row] = (columns[column] + odd) % 2
+    found = [r or 0 for r in rows], [c or 0 for c in columns]
+    fits = all((found[0][row] + found[1][column] + odd) % 2 == 0 for row, column, odd in edges)
+    return found if fits else None
+
+
+def _inverse(
+    matrix: list[list[Any]], parities: tuple[list[int], list[int]] | None, modes: tuple[int, ...]
+) -> list[list[Any]]:
+    """The inverse of an n x n matrix of modes; entries are real where the phases say so."""
+    n = len(matrix)
+    if n == 1:
+        return [[1.0 / matrix[0][0]]]
+    phase = lambda k: 1j if k else 1.0  # noqa: E731
+    if parities is not None:
+        rows, columns = parities
+        matrix = [
+            [jnp.real(value / (phase(rows[i]) * phase(columns[j]))) for j, value in enumerate(row)]
+            for i, row in enumerate(matrix)
+        ]
+    inverse = jnp.moveaxis(jnp.linalg.inv(jnp.moveaxis(_stacked(matrix, modes), (0, 1), (-2, -1))), (-2, -1), (0, 1))
+    if parities is None:
+        return [list(row) for row in inverse]
+
+    def with_phase(value, odd):  # (i i)^-1 = -1, and i^-1 = -i
+        return value if odd == 0 else -value if odd == 2 else -1j * value
+
+    return [[with_phase(inverse[j, i], columns[j] + rows[i]) for i in range(n)] for j in range(n)]

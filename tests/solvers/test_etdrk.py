@@ -22,7 +22,7 @@ def step(kind, order, linear, nonlinear, state, h):
 def in_form(kind, matrix, state):
     """The same 2 x 2 system as numbers, as one matrix per mode (three equal modes), or as a dense matrix."""
     if kind == "blocks":
-        return np.broadcast_to(matrix, (3, 2, 2)), np.broadcast_to(state[:, None], (2, 3))
+        return np.broadcast_to(matrix[..., None], (2, 2, 3)), np.broadcast_to(state[:, None], (2, 3))
     return (np.diag(matrix) if kind == "diagonal" else matrix), state
 
 

@@ -13,7 +13,7 @@ from diffrax import Dopri8, Kvaerno5
 
 import jaxsci as js
 from jaxsci.problems import CATALOGUE
-from jaxsci.solvers.rollout import states_with_static_steps
+from jaxsci.solvers.semidiscrete import states_with_static_steps
 
 # The compiler takes all the time here, the programs none: let it optimise less.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

@@ -102,8 +102,9 @@ class Solution:
             return self
         if not np.all(self.stats.get("succeeded", True)):
             raise FloatingPointError(
-                f"{self.problem.name}: the integration did not reach its end within max_steps. Allow more (max_steps=...), ask "
-                "for less accuracy (rtol=...), or switch on float64."
+                f"{self.problem.name}: the integration did not reach its end: too many steps, or too small ones. Ask "
+                "for less accuracy (rtol=...), allow more steps where the method has max_steps=..., switch on float64; or the "
+                "problem has no solution that long (ill-posed coefficients, a blow-up)."
             )
         where = ""
         if self.ts is not None:  # finite is [*batch, T]

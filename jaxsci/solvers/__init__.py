@@ -5,6 +5,10 @@ every solver is derived from the equation's splitting, never written again.
 """
 
 from jaxsci.solvers.adaptive import Adaptive as Adaptive
+from jaxsci.solvers.gradients import gradient_memory as gradient_memory
 from jaxsci.solvers.spectral import Spectral as Spectral
 from jaxsci.solvers.stepper import State as State
 from jaxsci.solvers.stepper import Stepper as Stepper
+from jaxsci.solvers.trajectory import Status as Status
+from jaxsci.solvers.trajectory import Trajectory as Trajectory
+from jaxsci.solvers.trajectory import rollout as rollout

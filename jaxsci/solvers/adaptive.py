@@ -19,7 +19,7 @@ from jaxsci.problems import Cost, Problem, Solution
 from jaxsci.problems.reference import RECIPES
 from jaxsci.solvers.discretise import discretise
 from jaxsci.solvers.lines import FourierLines
-from jaxsci.solvers.rollout import InterpolatedField, Lines, Times, densify, finish, rate, relative_difference
+from jaxsci.solvers.semidiscrete import InterpolatedField, Lines, Times, densify, finish, rate, relative_difference
 from jaxsci.solvers.spectral import Spectral
 from jaxsci.solvers.torus import Torus
 
@@ -201,9 +201,9 @@ def _integrate(
 
 
 def _spectral_reference(problem: Problem, ts: Any, *, n: int, rtol: float) -> Solution:
-    """n points at a step that meets rtol, against 2 n and half the step: the difference bounds the error of the former."""
+    """n points at steps that meet rtol, against 2 n and a sixteenth of their tolerance: that bounds the error of the former."""
     coarse = Spectral(n=n, rtol=rtol).solve(problem, ts=ts)
-    fine = Spectral(n=2 * n, dt=coarse.stats["dt"] / 2, rtol=rtol, estimate=False).solve(problem, ts=ts)
+    fine = Spectral(n=2 * n, rtol=coarse.stats.get("step_rtol", rtol) / 16, estimate=False).solve(problem, ts=ts)
     return _with_difference(coarse, fine)
 
 

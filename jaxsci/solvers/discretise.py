@@ -15,7 +15,7 @@ from jaxsci.equations.evaluation import evaluate
 from jaxsci.problems import Problem
 from jaxsci.solvers.collocation import CollocationLines
 from jaxsci.solvers.lines import FourierLines, structure
-from jaxsci.solvers.rollout import Lines
+from jaxsci.solvers.semidiscrete import Lines
 from jaxsci.solvers.torus import Axis, Torus
 
 

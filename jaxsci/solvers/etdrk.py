@@ -21,7 +21,6 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxsci._checks import is_traced
 from jaxsci.solvers.phi import phi_matrices, phi_numbers
 
 Kind = Literal["diagonal", "blocks", "dense"]
@@ -117,16 +116,3 @@ def _step(kind: Kind, order: int, table: Tables, nonlinear: Nonlinear, state: An
     nb = nonlinear(at_half + times(quarter, n0) + times(second, na - n0), t + h / 2)
     nc = nonlinear(linear + times(whole, n0) + times(twice, nb - n0), t + h)
     return linear + times(first, n0) + times(middle, na + nb) + times(last, nc), last, nc
-
-
-def advance(kind: Kind, order: int, table: Tables, nonlinear: Nonlinear | None, state: Any, t: Any, steps: Any) -> Any:
-    """`steps` steps. A Python int unrolls into a scan (differentiable in reverse); a traced one into a loop."""
-    if nonlinear is None and not is_traced(steps) and steps == 1:
-        return step(kind, order, table, None, state, t)
-    if isinstance(steps, int):
-
-        def body(carry, i):
-            return step(kind, order, table, nonlinear, carry, t + i * table.h), None
-
-        return jax.lax.scan(body, state, jnp.arange(steps))[0]
-    return jax.lax.fori_loop(0, steps, lambda i, s: step(kind, order, table, nonlinear, s, t + i * table.h), state)

@@ -252,14 +252,14 @@ class FourierLines:
         if not products.formulas:
             return operators.source
         real = jnp.zeros((), state.dtype).real.dtype
-        values = self._grid_values(products.needed, operators, state)
+        values = self.grid_values(products.needed, operators, state)
         rows = self._transformed(products, values, coefficients, real, t)
         return rows if operators.source is None else rows + operators.source
 
     def _source_modes(self, coefficients: Mapping[str, Any], dtype: Any) -> Any:
         return self._transformed(self.parts.sources, {}, coefficients, jnp.zeros((), dtype).dtype, jnp.zeros((), dtype))
 
-    def _grid_values(self, needed: tuple[Partial, ...], operators: Operators, state: Any) -> dict[Partial, Any]:
+    def grid_values(self, needed: tuple[Partial, ...], operators: Operators, state: Any) -> dict[Partial, Any]:
         """The partial derivatives that products need, on the grid: one batch of transforms."""
         if not needed:
             return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +16,8 @@ from jaxsci._timing import Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.problems import Cost, Problem, Solution
 from jaxsci.solvers.discretise import discretise
-from jaxsci.solvers.rollout import (
+from jaxsci.solvers.gradients import GradientPolicy, check_policy, refuse_reverse_mode
+from jaxsci.solvers.semidiscrete import (
     InterpolatedField,
     Lines,
     Times,
@@ -26,10 +28,11 @@ from jaxsci.solvers.rollout import (
     states_with_traced_steps,
 )
 from jaxsci.solvers.steady import solve_steady
+from jaxsci.solvers.step_control import ControlledRun, states_with_controlled_steps
 from jaxsci.solvers.stepper import Stepper
 
-_MOST_STEPS = 2**21  # where step halving gives up
-_STEPS_TO_BECOME_FINITE = 2**15  # where it gives up on a solution that has not been finite yet
+_MOST_STEPS = 2**21  # of one run with chosen steps
+_TIGHTEST = 1e-6  # of the tolerance of a step, relative to the tolerance asked for at the end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +47,14 @@ class Spectral:
       n: grid intervals per axis, one number or one per spatial axis in order. A nonlinear equation keeps the lower two
         thirds of the wavenumbers of that grid, which frees quadratic products of aliasing.
       order: 1 to 4.
-      dt: the largest step; each interval between saved times is divided evenly. With None the step is reduced until two
-        runs agree to `rtol`. None needs concrete numbers: under jit, grad or vmap give dt.
+      dt: the largest step; each interval between saved times is divided evenly. With None the steps are chosen from an
+        embedded error estimate, tightened until two runs say that the error at the end is below `rtol`. Under jit, vmap and
+        forward-mode differentiation it is one run whose steps each err by `rtol`; reverse mode needs dt.
       rtol: relative L2 tolerance in time, of the steps for ``dt=None`` and of interpolation between saved times.
-      estimate: with a given dt, run once more with twice the step for the error estimate; its time is in
-        ``stats["estimate_seconds"]`` and not in the cost.
-    Error estimate: the difference of two step sizes (Richardson), plus the measured error of interpolation in time, plus
+      estimate: run once more, with twice the given step or ten times the tolerance, for the error estimate; its time is in
+        ``stats["estimate_seconds"]`` and not in the cost. Without it ``dt=None`` is one run at the tolerance `rtol`.
+      gradient: what reverse-mode differentiation remembers of the steps, with a given dt; see `jaxsci.rollout`.
+    Error estimate: the difference of the two runs (Richardson), plus the measured error of interpolation in time, plus
       the share of the field in the highest sixth of the kept modes.
     Fails when: the field has a jump (the series converges slowly: read the error estimate), or walls hold a condition that
       neither a mirror nor a Chebyshev grid can carry (an error says so).
@@ -66,6 +71,7 @@ class Spectral:
     dt: float | None = None
     rtol: float = 1e-8
     estimate: bool = True
+    gradient: GradientPolicy = "auto"
 
     def __post_init__(self):
         sizes = self.n if isinstance(self.n, tuple) else (self.n,)
@@ -77,6 +83,7 @@ class Spectral:
             raise ValueError(f"Spectral: dt must be positive, got {self.dt!r}.")
         if not (math.isfinite(self.rtol) and self.rtol > 0):
             raise ValueError(f"Spectral: rtol must be positive, got {self.rtol!r}.")
+        check_policy("Spectral", self.gradient)
 
     def solve(
         self, problem: Problem, *, ts: SavedTimes = None, key: Key | None = None, progress: Progress = None
@@ -95,15 +102,15 @@ class Spectral:
         lines = discretise(problem, self.n)
         if problem.is_steady:
             return solve_steady(problem, lines)
-        plan = _Plan(lines, self.order, problem, Times.of(problem, ts))
-        if self.dt is not None:
-            return self._with_step(plan, self.dt)
-        if results_are_traced(problem):
-            raise ValueError(
-                "Spectral(dt=None) finds its step by comparing runs, which needs concrete numbers. Under jit, grad or vmap "
-                "give the step: js.Spectral(n=..., dt=...); a first run outside reports a good one in stats['dt']."
-            )
-        return self._adapting(plan, progress), None
+        plan = _Plan(lines, self.order, problem, Times.of(problem, ts), self.gradient)
+        if self.dt is not None or not plan.lines.has_rest:  # without a rest a step is exact, whatever its length
+            return self._with_step(plan, self.dt or plan.longest)
+        if not results_are_traced(problem):
+            return self._controlled(plan, progress)
+        controlled = plan.controlled_run(plan.times, self.rtol)
+        run = finish(plan.lines, problem, plan.times, refuse_reverse_mode(controlled.states))
+        stats = {"steps": controlled.steps, "rejected": controlled.rejected, "succeeded": controlled.succeeded}
+        return plan.solution(run, None, jnp.nan, stats), None
 
     def stepper(self, problem: Problem) -> Stepper:
         """See `jaxsci.stepper`."""
@@ -127,35 +134,41 @@ class Spectral:
                 difference = float(relative_difference(plan.traced_run(plan.times, other), states))
                 error = difference / abs((steps / other) ** self.order - 1)
         tolerance = max(self.rtol, error) if math.isfinite(error) else self.rtol
-        run, field, gap = plan.densify(states, dt, tolerance)
+        integrate = lambda times: plan.traced_run(times, dataclasses.replace(plan, times=times).steps(dt))  # noqa: E731
+        run, field, gap = plan.densify(states, integrate, tolerance)
         return plan.solution(run, field, error + gap, stats), extra
 
-    def _adapting(self, plan: _Plan, progress: Progress) -> Solution:
-        """Runs with smaller and smaller steps, each chosen from the last difference and the order of the method."""
+    def _controlled(self, plan: _Plan, progress: Progress) -> tuple[Solution, Stopwatch | None]:
+        """Runs with steps chosen from the embedded estimate, tightened until two runs say that `rtol` is met at the end.
+
+        The error of a run is proportional to its tolerance, so that runs at r and 10 r differ by nine errors of the former.
+        """
         tolerance = max(self.rtol, 20 * float(jnp.finfo(plan.times.ts.dtype).eps))
-        steps = max(1, math.ceil(64 / plan.intervals)) if plan.lines.has_rest else 1
-        states, taken = plan.traced_run(plan.times, steps), steps
-        error = math.inf if plan.lines.has_rest else 0.0
-        while not error <= tolerance and 2 * steps * plan.intervals <= _MOST_STEPS:
-            ratio = 2.0
-            if math.isfinite(error):
-                ratio = min(max((error / tolerance) ** (1 / self.order) * 1.1, 2.0), 8.0)
-            before, fewer, steps = error, steps, math.ceil(ratio * steps)
-            finer = plan.traced_run(plan.times, steps)
-            difference = float(relative_difference(states, finer))
-            # Only where the last estimate foretold this difference does the order hold and a large ratio earn its power.
-            trusted = steps / fewer if difference < 3 * before and math.isfinite(before) else min(steps / fewer, 2.0)
-            error = difference / (trusted**self.order - 1)
-            states, taken = finer, taken + steps
-            if not math.isfinite(error) and steps * plan.intervals > _STEPS_TO_BECOME_FINITE:
-                break
-            if progress is not None:
-                progress(f"step {plan.longest / steps:.2e}: error in time {error:.1e}")
-            if error < 1e3 * tolerance and error > before / 2:  # smaller steps no longer help: round-off
-                break
-        run, field, gap = plan.densify(states, plan.longest / steps, max(self.rtol, error))
-        stats = {"dt": plan.longest / steps, "steps": taken * plan.intervals}
-        return plan.solution(run, field, error + gap, stats)
+        local, run, extra = tolerance, plan.controlled_run(plan.times, tolerance), None
+        taken, error = int(run.steps), math.nan
+        if self.estimate:
+            with Stopwatch() as extra:
+                looser = plan.controlled_run(plan.times, 10 * local)
+                error = float(relative_difference(looser.states, run.states)) / 9
+            while error > tolerance and local > tolerance * _TIGHTEST:
+                ratio = min(max(2 * error / tolerance, 4.0), 100.0)
+                before, last, local = error, run, local / ratio
+                run = plan.controlled_run(plan.times, local)
+                taken += int(run.steps)
+                # Only where the last estimate foretold this difference does a large ratio earn its power.
+                difference = float(relative_difference(last.states, run.states))
+                error = difference / ((ratio if difference < 3 * before else 4.0) - 1)
+                if progress is not None:
+                    progress(f"{int(run.steps)} steps: error in time {error:.1e}")
+                if not math.isfinite(error) or (error < 1e3 * tolerance and error > before / 2):
+                    break  # smaller steps no longer help: round-off, or no solution
+        goal = max(self.rtol, error) if math.isfinite(error) else self.rtol
+        dense, field, gap = plan.densify(run.states, lambda times: plan.controlled_run(times, local).states, goal)
+        stats = {
+            "steps": taken, "rejected": int(run.rejected), "dt": plan.duration / max(int(run.steps), 1), "step_rtol": local,
+            "succeeded": bool(run.succeeded),
+        }  # fmt: skip
+        return plan.solution(dense, field, error + gap, stats), extra
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +179,7 @@ class _Plan:
     order: int
     problem: Problem
     times: Times
+    gradient: GradientPolicy = "auto"
 
     @property
     def gaps(self) -> np.ndarray:
@@ -174,6 +188,10 @@ class _Plan:
     @property
     def longest(self) -> float:
         return float(self.gaps.max())
+
+    @property
+    def duration(self) -> float:
+        return float(self.times.ts[-1] - self.times.start)
 
     @property
     def intervals(self) -> int:
@@ -185,16 +203,21 @@ class _Plan:
 
     def static_run(self, dt: float) -> Any:
         return states_with_static_steps(
-            self.lines, self.order, _is_uniform(self.times), self.steps(dt), self.problem, self.times
+            self.lines, self.order, _is_uniform(self.times), self.steps(dt), self.gradient, self.problem, self.times
         )
 
     def traced_run(self, times: Times, steps: int) -> Any:
         return states_with_traced_steps(self.lines, self.order, _is_uniform(times), jnp.asarray(steps), self.problem, times)
 
-    def densify(self, states: Any, dt: float, tolerance: float) -> tuple[Any, InterpolatedField, float]:
-        def integrate(times: Times) -> Any:
-            return self.traced_run(times, dataclasses.replace(self, times=times).steps(dt))
+    def controlled_run(self, times: Times, rtol: float) -> ControlledRun:
+        limit = jnp.asarray(_MOST_STEPS)
+        return states_with_controlled_steps(
+            self.lines, self.order, self.problem, times, jnp.asarray(rtol, times.ts.dtype), limit
+        )
 
+    def densify(
+        self, states: Any, integrate: Callable[[Times], Any], tolerance: float
+    ) -> tuple[Any, InterpolatedField, float]:
         return densify(self.lines, self.problem, self.times, states, integrate, tolerance)
 
     def solution(self, run: Any, field: Any, error: float, stats: dict[str, Any]) -> Solution:

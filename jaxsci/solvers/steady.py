@@ -14,7 +14,7 @@ from jaxsci._checks import results_are_traced
 from jaxsci._timing import Stopwatch
 from jaxsci.equations import residual
 from jaxsci.problems import Cost, Problem, Solution
-from jaxsci.solvers.rollout import Lines, SteadyField
+from jaxsci.solvers.semidiscrete import Lines, SteadyField
 
 _POINTS = 64  # at which a steady solution is put into its equation
 

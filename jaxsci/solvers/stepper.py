@@ -15,7 +15,9 @@ from jaxtyping import Array, ArrayLike, Float
 from jaxsci._checks import check_keys
 from jaxsci.problems import Problem
 from jaxsci.solvers import etdrk
-from jaxsci.solvers.rollout import Lines, nonlinear_part
+from jaxsci.solvers.courant import courant_number
+from jaxsci.solvers.lines import FourierLines
+from jaxsci.solvers.semidiscrete import Lines, nonlinear_part
 
 
 class State(NamedTuple):
@@ -102,6 +104,12 @@ class Stepper:
         """A state to the unknowns on the grid, ``[unknowns, *space]``."""
         profile = self.lines.profile(self.operators, self.problem.coefficients, state.values, state.t)
         return self.lines.decode(profile)
+
+    def courant(self, state: State) -> Float[Array, ""]:
+        """The Courant number of a state: cells per step that the nonlinear terms carry the fields; NaN with walls."""
+        if not isinstance(self.lines, FourierLines):
+            return jnp.full((), jnp.nan, self.tables.h.dtype)
+        return courant_number(self.lines, self.operators, self.problem.coefficients, state.values, state.t, self.tables.h)
 
     @property
     def grid(self) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import pytest
 import jaxsci as js
 from jaxsci.problems.burgers import burgers_equation
 from jaxsci.solvers.discretise import discretise
-from jaxsci.solvers.rollout import Times, states_with_traced_steps
+from jaxsci.solvers.semidiscrete import Times, states_with_traced_steps
 
 
 def periodic_burgers():

@@ -17,7 +17,7 @@ from jaxsci.equations.evaluation import evaluate
 from jaxsci.problems import CATALOGUE
 from jaxsci.solvers.discretise import discretise
 from jaxsci.solvers.lines import FourierLines
-from jaxsci.solvers.rollout import rate
+from jaxsci.solvers.semidiscrete import rate
 from jaxsci.solvers.torus import Torus
 
 S, A = js.Spectral, js.Adaptive

@@ -65,13 +65,21 @@ def test_a_step_has_a_local_error_one_order_above_its_order(order):
 def test_explicit_time_is_passed_on():
     table = etdrk.tables("diagonal", jnp.asarray([-1.0]), jnp.asarray(0.1), 4)
     rate = lambda u, t: jnp.cos(t) + jnp.sin(t) + 0 * u  # u' = -u + cos t + sin t: u = sin t
-    found = etdrk.advance("diagonal", 4, table, rate, jnp.sin(jnp.asarray([1.0])), 1.0, 10)
+    found = jnp.sin(jnp.asarray([1.0]))
+    for i in range(10):
+        found = etdrk.step("diagonal", 4, table, rate, found, 1.0 + i * 0.1)
     assert float(found[0]) == pytest.approx(np.sin(2.0), abs=2e-7)  # measured 1.1e-7; without its time: 0.1
 
 
-def test_static_and_traced_numbers_of_steps_agree():
-    table = etdrk.tables("diagonal", jnp.asarray([-1.0, 3j]), jnp.asarray(0.1), 4)
-    rate, start = (lambda u, t: jnp.conj(u) * u * t), jnp.asarray([0.2 + 0j, 0.1j])
-    static = etdrk.advance("diagonal", 4, table, rate, start, 0.5, 7)
-    traced = jax.jit(lambda steps: etdrk.advance("diagonal", 4, table, rate, start, 0.5, steps))(7)
-    assert jnp.allclose(static, traced, rtol=1e-15, atol=0)
+@pytest.mark.parametrize(("order", "rate"), [(1, 2), (2, 3), (3, 4), (4, 4)])
+def test_embedded_estimates_have_their_order_and_bound_the_error(order, rate):
+    nonlinear = lambda u, t: u**2 + 2 * u  # u' = u^2 again
+    estimates, errors = [], []
+    for h in (0.1, 0.05):
+        table, start = etdrk.tables("diagonal", jnp.asarray([-2.0]), jnp.asarray(h), order), jnp.asarray([0.5])
+        new, end, estimate = etdrk.step_with_error("diagonal", order, table, nonlinear, start, 0.0, nonlinear(start, 0.0))
+        assert jnp.array_equal(end, nonlinear(new, h))
+        estimates.append(abs(float(estimate[0])))
+        errors.append(abs(float(new[0]) - 1 / (2 - h)))
+    assert np.log2(estimates[0] / estimates[1]) == pytest.approx(rate, abs=0.25)
+    assert all(0.2 * error < estimate for error, estimate in zip(errors, estimates, strict=True))

@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsci._checks import is_traced
 from jaxsci.problems import Problem, saved_times
 from jaxsci.solvers import etdrk
+from jaxsci.solvers.gradients import GradientPolicy, repeat
 from jaxsci.solvers.hermite import quintic
 
 
@@ -70,19 +72,23 @@ def nonlinear_part(lines: Lines, operators: Any, coefficients: Any) -> Any:
     return lambda state, t: lines.nonlinear(operators, coefficients, state, t)
 
 
-@functools.partial(jax.jit, static_argnames=("lines", "order", "uniform", "steps"))
-def states_with_static_steps(lines: Lines, order: int, uniform: bool, steps: int, problem: Problem, times: Times) -> Any:
-    """States at the saved times, with a fixed number of steps per interval: a scan, differentiable in reverse."""
-    return _states(lines, order, uniform, steps, problem, times)
+@functools.partial(jax.jit, static_argnames=("lines", "order", "uniform", "steps", "gradient"))
+def states_with_static_steps(
+    lines: Lines, order: int, uniform: bool, steps: int, gradient: GradientPolicy, problem: Problem, times: Times
+) -> Any:
+    """States at the saved times, with a fixed number of steps per interval: differentiable in reverse."""
+    return _states(lines, order, uniform, steps, gradient, problem, times)
 
 
 @functools.partial(jax.jit, static_argnames=("lines", "order", "uniform"))
 def states_with_traced_steps(lines: Lines, order: int, uniform: bool, steps: Any, problem: Problem, times: Times) -> Any:
     """The same with the number of steps traced: one program for every step size, not differentiable in reverse."""
-    return _states(lines, order, uniform, steps, problem, times)
+    return _states(lines, order, uniform, steps, "forward", problem, times)
 
 
-def _states(lines: Lines, order: int, uniform: bool, steps: Any, problem: Problem, times: Times) -> Any:
+def _states(
+    lines: Lines, order: int, uniform: bool, steps: Any, gradient: GradientPolicy, problem: Problem, times: Times
+) -> Any:
     dtype = times.ts.dtype
     coefficients = problem.coefficients
     operators = lines.operators(coefficients, dtype)
@@ -98,15 +104,29 @@ def _states(lines: Lines, order: int, uniform: bool, steps: Any, problem: Proble
         table = shared
         if table is None:
             table = etdrk.tables(lines.kind, operators.linear, (end - start) / steps, order)
-        state = etdrk.advance(lines.kind, order, table, nonlinear, state, start, steps)
-        return state, state
+        return (state := _advance(lines, order, table, nonlinear, state, start, steps, gradient)), state
 
+    if gradient not in ("tape", "forward"):  # between saved times, begin again from the saved state
+        interval = jax.checkpoint(interval)
     if uniform:  # the first interval is empty, the others are equal
         initial = initial.astype(jnp.result_type(initial, operators.linear))
         _, states = jax.lax.scan(interval, initial, (starts[1:], times.ts[1:]))
         return jnp.concatenate([initial[None], states])
     _, states = jax.lax.scan(interval, initial.astype(jnp.result_type(initial, operators.linear)), (starts, times.ts))
     return states
+
+
+def _advance(lines: Lines, order: int, table: Any, nonlinear: Any, state: Any, t: Any, steps: Any, gradient: Any) -> Any:
+    """`steps` steps from t; a traced number of them is a loop."""
+    if nonlinear is None and not is_traced(steps) and steps == 1:
+        return etdrk.step(lines.kind, order, table, None, state, t)
+
+    def step(table, state, i):
+        return etdrk.step(lines.kind, order, table, nonlinear, state, t + i * table.h)
+
+    if is_traced(steps):
+        return jax.lax.fori_loop(0, steps, lambda i, state: step(table, state, i), state)
+    return repeat(lambda state, i: step(table, state, i), state, steps, gradient)
 
 
 class Run(NamedTuple):

@@ -6,7 +6,7 @@ import pytest
 from conftest import solved
 
 import jaxsci as js
-from jaxsci.solvers.rollout import refine_times, relative_difference
+from jaxsci.solvers.semidiscrete import refine_times, relative_difference
 
 S = js.Spectral
 

@@ -39,7 +39,7 @@ def kdv(dispersion: Any = 0.022**2) -> Problem:
         coefficients={"dispersion": dispersion},
         initial={"u": lambda x: cos(pi * x)},
         boundary={"x": Periodic()},
-        reference=converged("spectral", n=512, rtol=1e-10),
+        reference=converged("spectral", n=512, rtol=1e-11),
     )
 
 

@@ -46,8 +46,8 @@ def courant_number(lines: FourierLines, operators: Operators, coefficients: Any,
         return jnp.zeros((), real)
     torus = lines.torus
     needed = tuple(sorted(frozenset().union(*(partials_in(speed) for _, speed in carried))))
-    values = lines.grid_values(needed, operators, state)
-    coordinates = {name: jnp.asarray(c, real) for name, c in torus.torus_grid().items()} | {"t": t}
+    values = lines.node_values(needed, operators, state)
+    coordinates = {name: jnp.asarray(c, real) for name, c in torus.nodes().items()} | {"t": t}
     total: Any = jnp.zeros((), real)
     for axis in torus.axes:
         along = [jnp.abs(evaluate(a, values, coordinates, coefficients)) for name, a in carried if name == axis.name]

@@ -5,8 +5,8 @@ of Cox & Matthews; orders 2 and 3 are those of Cox & Matthews.  L is diagonal (n
 see it only through `apply`.
 
 Every order has an embedded estimate that costs nothing: the last stage's nonlinear part, taken at the end of the step from a
-lower-order value, against the nonlinear part at the new state, which the next step needs anyway. It is of order h^(p+1) for
-p = 1, 2, 3 and of order h^4 for p = 4 (a 4(3) pair, "first same as last").
+lower-order value, against the nonlinear part at the new state, which the next step needs anyway. It is of size h^(p+1) for
+orders p = 1 and 2 and h^p for 3 and 4 (a 4(3) pair, "first same as last").
 
 Reference: Cox & Matthews (2002), J. Comput. Phys. 176, 430, eq. 20-25; Krogstad (2005), J. Comput. Phys. 203, 72, eq. 51;
 Balac & Mahe (2013), Comput. Phys. Commun. 184, 1211, for the estimate in the interaction picture.

@@ -252,15 +252,15 @@ class FourierLines:
         if not products.formulas:
             return operators.source
         real = jnp.zeros((), state.dtype).real.dtype
-        values = self.grid_values(products.needed, operators, state)
+        values = self.node_values(products.needed, operators, state)
         rows = self._transformed(products, values, coefficients, real, t)
         return rows if operators.source is None else rows + operators.source
 
     def _source_modes(self, coefficients: Mapping[str, Any], dtype: Any) -> Any:
         return self._transformed(self.parts.sources, {}, coefficients, jnp.zeros((), dtype).dtype, jnp.zeros((), dtype))
 
-    def grid_values(self, needed: tuple[Partial, ...], operators: Operators, state: Any) -> dict[Partial, Any]:
-        """The partial derivatives that products need, on the grid: one batch of transforms."""
+    def node_values(self, needed: tuple[Partial, ...], operators: Operators, state: Any) -> dict[Partial, Any]:
+        """The partial derivatives that products need, at the nodes: one batch of transforms."""
         if not needed:
             return {}
         parts, torus = self.parts, self.torus
@@ -272,21 +272,21 @@ class FourierLines:
         stacked = [
             modes[name, letters.count("t")] * torus.symbol(letters.replace("t", ""), real) for name, letters in needed
         ]
-        return dict(zip(needed, torus.to_grid(jnp.stack(stacked)), strict=True))
+        return dict(zip(needed, torus.to_nodes(jnp.stack(stacked)), strict=True))
 
     def _transformed(self, products: Products, values: dict[Partial, Any], coefficients: Any, real: Any, t: Any) -> Any:
-        """Products on the grid, transformed in one batch and added up by row, ``[R, *modes]``."""
+        """Products at the nodes, transformed in one batch and added up by row, ``[R, *modes]``."""
         parts, torus = self.parts, self.torus
-        coordinates = {name: jnp.asarray(c, real) for name, c in torus.torus_grid().items()} | {"t": t}
+        coordinates = {name: jnp.asarray(c, real) for name, c in torus.nodes().items()} | {"t": t}
 
         def differentiate(value, letters):
-            return torus.to_grid(torus.from_grid(value) * torus.symbol(letters, real))
+            return torus.to_nodes(torus.from_nodes(value) * torus.symbol(letters, real))
 
-        def on_grid(formula):
+        def at_nodes(formula):
             value = evaluate(formula, values, coordinates, coefficients, differentiate)
-            return jnp.broadcast_to(jnp.asarray(value, real), torus.shape)
+            return jnp.broadcast_to(jnp.asarray(value, real), torus.node_shape)
 
-        modes = torus.from_grid(jnp.stack([on_grid(formula) for formula in products.formulas]))
+        modes = torus.from_nodes(jnp.stack([at_nodes(formula) for formula in products.formulas]))
         rows = {row: jnp.zeros((), modes.dtype) for row in parts.rest_rows}
         for use in products.uses:
             factor = jnp.asarray(evaluate(use.factor, {}, {}, coefficients), real) * torus.symbol(use.letters, real)

@@ -139,29 +139,22 @@ class Spectral:
         return plan.solution(run, field, error + gap, stats), extra
 
     def _controlled(self, plan: _Plan, progress: Progress) -> tuple[Solution, Stopwatch | None]:
-        """Runs with steps chosen from the embedded estimate, tightened until two runs say that `rtol` is met at the end.
-
-        The error of a run is proportional to its tolerance, so that runs at r and 10 r differ by nine errors of the former.
-        """
+        """Runs with steps chosen from the embedded estimate, tightened until two runs say that `rtol` is met at the end."""
         tolerance = max(self.rtol, 20 * float(jnp.finfo(plan.times.ts.dtype).eps))
         local, run, extra = tolerance, plan.controlled_run(plan.times, tolerance), None
         taken, error = int(run.steps), math.nan
-        if self.estimate:
+        while self.estimate:
             with Stopwatch() as extra:
-                looser = plan.controlled_run(plan.times, 10 * local)
-                error = float(relative_difference(looser.states, run.states)) / 9
-            while error > tolerance and local > tolerance * _TIGHTEST:
-                ratio = min(max(2 * error / tolerance, 4.0), 100.0)
-                before, last, local = error, run, local / ratio
-                run = plan.controlled_run(plan.times, local)
-                taken += int(run.steps)
-                # Only where the last estimate foretold this difference does a large ratio earn its power.
-                difference = float(relative_difference(last.states, run.states))
-                error = difference / ((ratio if difference < 3 * before else 4.0) - 1)
-                if progress is not None:
-                    progress(f"{int(run.steps)} steps: error in time {error:.1e}")
-                if not math.isfinite(error) or (error < 1e3 * tolerance and error > before / 2):
-                    break  # smaller steps no longer help: round-off, or no solution
+                before, error = error, plan.error_of(run, local)
+            if progress is not None:
+                progress(f"{int(run.steps)} steps: error in time {error:.1e}")
+            # Further steps do not help where the error falls no more (round-off) or is not finite (no solution).
+            stuck = not math.isfinite(error) or (error < 1e3 * tolerance and error > before / 2)
+            if error <= tolerance or stuck or local <= tolerance * _TIGHTEST:
+                break
+            local /= min(max(2 * error / tolerance, 4.0), 100.0)
+            run = plan.controlled_run(plan.times, local)
+            taken += int(run.steps)
         goal = max(self.rtol, error) if math.isfinite(error) else self.rtol
         dense, field, gap = plan.densify(run.states, lambda times: plan.controlled_run(times, local).states, goal)
         stats = {
@@ -209,10 +202,22 @@ class _Plan:
     def traced_run(self, times: Times, steps: int) -> Any:
         return states_with_traced_steps(self.lines, self.order, _is_uniform(times), jnp.asarray(steps), self.problem, times)
 
-    def controlled_run(self, times: Times, rtol: float) -> ControlledRun:
+    def error_of(self, run: ControlledRun, rtol: float) -> float:
+        """Estimated error of a run with chosen steps, from another one.
+
+        The error is proportional to the tolerance, so that runs at r and 10 r differ by nine errors of the former, here taken
+        as four to be safe. Where saved times and not the tolerance set the steps, the run is compared with half of them.
+        """
+        looser = self.controlled_run(self.times, 10 * rtol)
+        if int(looser.steps) <= 0.75 * int(run.steps):
+            return float(relative_difference(looser.states, run.states)) / 4
+        return float(relative_difference(run.states, self.controlled_run(self.times, rtol, parts=2).states))
+
+    def controlled_run(self, times: Times, rtol: float, parts: int = 1) -> ControlledRun:
         limit = jnp.asarray(_MOST_STEPS)
+        rtol = jnp.asarray(rtol, times.ts.dtype)
         return states_with_controlled_steps(
-            self.lines, self.order, self.problem, times, jnp.asarray(rtol, times.ts.dtype), limit
+            self.lines, self.order, self.problem, times, rtol, limit, jnp.asarray(parts, times.ts.dtype)
         )
 
     def densify(

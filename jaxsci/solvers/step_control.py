@@ -48,10 +48,12 @@ class _Carry(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("lines", "order"))
 def states_with_controlled_steps(
-    lines: Lines, order: int, problem: Problem, times: Times, rtol: Any, max_steps: Any
+    lines: Lines, order: int, problem: Problem, times: Times, rtol: Any, max_steps: Any, parts: Any = 1
 ) -> ControlledRun:
     """States at the saved times with an estimated error of each step of at most rtol, relative L2.
 
+    Args:
+      parts: into how many steps each interval between saved times is divided at least.
     Where the end is not reached within max_steps, or the steps become too small, the missing states are NaN.
     """
     dtype = times.ts.dtype
@@ -59,16 +61,17 @@ def states_with_controlled_steps(
     nonlinear = nonlinear_part(lines, operators, problem.coefficients)
     initial = lines.initial_state(problem, dtype)
     initial = initial.astype(jnp.result_type(initial, operators.linear))
-    exponent = -1.0 / (order + 1 if order < 4 else 4)
+    exponent = -1.0 / (order + 1 if order < 3 else order)
     whole = times.ts[-1] - times.start
     rounding = 8 * jnp.finfo(dtype).eps * jnp.maximum(jnp.abs(times.start), jnp.abs(times.ts[-1]))
 
     def make(h):
         return etdrk.tables(lines.kind, operators.linear, h, order)
 
-    def attempt(carry: _Carry, end) -> _Carry:
+    def attempt(carry: _Carry, begin, end) -> _Carry:
         left = end - carry.t
-        count = jnp.maximum(jnp.ceil(left / carry.wanted * (1 - 1e-6)), 1.0)
+        wanted = jnp.minimum(carry.wanted, (end - begin) / parts)
+        count = jnp.maximum(jnp.ceil(left / wanted * (1 - 1e-6)), 1.0)
         h = left / count
         changed = jnp.abs(h - carry.table.h) * count > rounding
         table = jax.lax.cond(changed, make, lambda _: carry.table, h)
@@ -90,7 +93,8 @@ def states_with_controlled_steps(
         )
 
     def interval(carry: _Carry, end):
-        carry = jax.lax.while_loop(lambda c: (c.t < end) & c.alive, lambda c: attempt(c, end), carry)
+        begin = carry.t
+        carry = jax.lax.while_loop(lambda c: (c.t < end) & c.alive, lambda c: attempt(c, begin, end), carry)
         return carry, jnp.where(carry.alive, carry.state, jnp.nan)
 
     rest = nonlinear(initial, times.start)

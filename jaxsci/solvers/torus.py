@@ -103,8 +103,6 @@ class Torus:
         """Modes ``[..., *kept]`` to values ``[..., *torus grid]``."""
         if not self.axes:
             return modes
-        if len(self.axes) == 1 and folded_dft.applies_to(self.shape[0]):
-            return folded_dft.to_grid(modes, self.shape[0])
         first = modes.ndim - len(self.axes)
         if len(self.axes) == 3:  # the first axis alone, for the kept modes of the other two: a third of the work less
             modes = jnp.fft.ifft(self._padded(jnp.moveaxis(modes, first, -1), modes.ndim - 1, 0), norm="forward")
@@ -132,8 +130,6 @@ class Torus:
         """Values ``[..., *torus grid]`` to kept modes."""
         if not self.axes:
             return values
-        if len(self.axes) == 1 and folded_dft.applies_to(self.shape[0]):
-            return folded_dft.from_grid(values, self.highest[0])
         first = values.ndim - len(self.axes)
         if len(self.axes) == 3:
             modes = jnp.fft.rfftn(values, axes=(-2, -1), norm="forward")[..., : self.highest[-1] + 1]
@@ -143,6 +139,29 @@ class Torus:
         for i in range(len(self.axes) - 1):
             modes = self._cropped(modes, first + i, i)
         return modes
+
+    # --- nodes: where products are evaluated, the grid in whatever order is fastest to transform ----------------------
+
+    @property
+    def is_folded(self) -> bool:
+        return len(self.axes) == 1 and folded_dft.applies_to(self.shape[0])
+
+    @property
+    def node_shape(self) -> tuple[int, ...]:
+        return (self.shape[0] + 4,) if self.is_folded else self.shape
+
+    def nodes(self) -> dict[str, np.ndarray]:
+        """Coordinates of the nodes, each axis shaped to broadcast."""
+        grid = self.torus_grid()
+        return {name: x[folded_dft.order(len(x))] for name, x in grid.items()} if self.is_folded else grid
+
+    def to_nodes(self, modes: Any) -> Any:
+        """Modes ``[..., *kept]`` to values ``[..., *nodes]``."""
+        return folded_dft.to_nodes(modes, self.shape[0]) if self.is_folded else self.to_grid(modes)
+
+    def from_nodes(self, values: Any) -> Any:
+        """Values ``[..., *nodes]`` to kept modes."""
+        return folded_dft.from_nodes(values, self.highest[0]) if self.is_folded else self.from_grid(values)
 
     # --- the box inside the torus ------------------------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ def test_any_solver_of_diffrax_can_be_given():
 def test_giving_up_is_reported_and_named():
     solution = js.solve(js.problems.lorenz(), A(max_steps=16, estimate=False))
     assert not solution.stats["succeeded"]
-    with pytest.raises(FloatingPointError, match=r"lorenz: the integration did not reach its end within max_steps.*rtol"):
+    with pytest.raises(FloatingPointError, match=r"lorenz: the integration did not reach its end.*rtol.*max_steps"):
         solution.check()
 
 

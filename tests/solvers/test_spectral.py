@@ -59,12 +59,30 @@ def test_steady_nonlinear_problems_are_sent_to_the_learners():
         js.solve(problem, S(16))
 
 
-@pytest.mark.parametrize("transform", [jax.jit, jax.grad, lambda f: jax.vmap(lambda v: f(v))])
-def test_a_traced_coefficient_needs_a_given_step(transform):
-    argument = jnp.asarray([0.1, 0.2]) if transform not in (jax.jit, jax.grad) else 0.1
-    final = lambda v: js.solve(js.problems.burgers(viscosity=v), S(16)).fields[-1].sum()
-    with pytest.raises(ValueError, match=r"give the step: js.Spectral\(n=..., dt=...\)"):
-        transform(final)(argument)
+def final_sum(viscosity, **options):
+    return js.solve(js.problems.burgers(viscosity=viscosity), S(16, **options), ts=[0.0, 0.5, 1.0]).fields[-1].sum()
+
+
+def test_chosen_steps_pass_jit_vmap_and_forward_mode():
+    plain = [float(final_sum(v, rtol=1e-6)) for v in (0.1, 0.2)]
+    batched = jax.jit(jax.vmap(lambda v: final_sum(v, rtol=1e-6)))(jnp.asarray([0.1, 0.2]))
+    assert np.allclose(batched, plain, rtol=1e-5, atol=1e-6)
+    slope = jax.jit(lambda v: jax.jvp(lambda v: final_sum(v, rtol=1e-8), (v,), (1.0,))[1])(0.1)
+    with_steps = jax.jit(jax.grad(lambda v: final_sum(v, dt=0.005)))(0.1)
+    assert float(slope) == pytest.approx(float(with_steps), rel=1e-5)
+
+
+def test_chosen_steps_have_no_reverse_mode_and_say_what_has():
+    with pytest.raises(TypeError, match=r"Give the step, js.Spectral\(n=..., dt=...\)"):
+        jax.grad(final_sum)(0.1)
+
+
+@pytest.mark.parametrize("gradient", ["tape", "step", "sqrt", "recursive"])
+def test_gradient_policies_give_one_gradient(gradient):
+    expected = jax.jit(jax.grad(lambda v: final_sum(v, dt=0.05, gradient="auto")))(0.1)
+    assert float(jax.jit(jax.grad(lambda v: final_sum(v, dt=0.05, gradient=gradient)))(0.1)) == pytest.approx(
+        float(expected), rel=1e-12
+    )
 
 
 # --- steps and saved times ---------------------------------------------------------------------------------------------------
@@ -89,7 +107,7 @@ def test_saved_times_do_not_decide_the_accuracy():
     assert np.allclose(sparse.fields[0, 0], exact, atol=2e-6)
 
 
-def test_the_step_is_reduced_until_the_tolerance_is_met():
+def test_steps_are_chosen_until_the_tolerance_is_met_at_the_end():
     problem, lines = js.problems.burgers(viscosity=0.1), []
     truth = js.solve(problem, S(32, dt=1e-3, estimate=False, rtol=1.0)).fields
     for rtol in (1e-4, 1e-9):

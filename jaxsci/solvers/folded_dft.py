@@ -33,41 +33,39 @@ def order(n: int) -> np.ndarray:
 
 
 @functools.cache
-def _matrices(n: int, m: int) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """(to the grid, from it): for cosines of even and odd k, then sines of even and odd k; [k, quarter] and [quarter, k]."""
-    quarter, k = np.arange(n // 4 + 1), np.arange(m + 1)
-    angle = 2 * np.pi / n * np.outer(k, quarter)
-    twice = np.where(k == 0, 1.0, 2.0)[:, None]
-    once = np.where(quarter % (n // 4) == 0, 0.5, 1.0)[:, None] / n  # both ends are their own mirror images
-    to_grid = [twice * np.cos(angle), -twice * np.sin(angle)]
-    from_grid = [once * np.cos(angle).T, -once * np.sin(angle).T]
-    return (
-        tuple(part[start::2] for part in to_grid for start in (0, 1)),
-        tuple(part[:, start::2] for part in from_grid for start in (0, 1)),
-    )
+def _matrices(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """To the nodes ``[part, k, quarter]`` and from them ``[part, quarter, k]``; the parts are the cosines of even and of odd
+    k, then the sines. The odd wavenumbers may be one fewer: a row of zeros."""
+    quarter, k = np.arange(n // 4 + 1), np.arange(2 * (m // 2 + 1)).reshape(-1, 2).T  # [parity, half of the wavenumbers]
+    angle = 2 * np.pi / n * k[:, :, None] * quarter
+    kept = np.where(k <= m, 1.0, 0.0)[:, :, None]
+    twice = kept * np.where(k == 0, 1.0, 2.0)[:, :, None]
+    once = kept * np.where(quarter % (n // 4) == 0, 0.5, 1.0) / n  # both ends are their own mirror images
+    to = np.concatenate([twice * np.cos(angle), -twice * np.sin(angle)])
+    fro = np.concatenate([once * np.cos(angle), -once * np.sin(angle)])
+    return to, np.swapaxes(fro, 1, 2)
 
 
 def to_nodes(modes: Any, n: int) -> Any:
     """Modes ``[..., m + 1]`` of wavenumbers 0 to m < n / 2 to values ``[..., n + 4]`` in the order of `order`."""
-    to, _ = _matrices(n, modes.shape[-1] - 1)
-    parts = (modes.real[..., ::2], modes.real[..., 1::2], modes.imag[..., ::2], modes.imag[..., 1::2])
-    ce, co, se, so = (part @ jnp.asarray(matrix, part.dtype) for part, matrix in zip(parts, to, strict=True))
+    lead, count = modes.shape[:-1], modes.shape[-1]
+    to, _ = _matrices(n, count - 1)
+    if count % 2:
+        modes = jnp.concatenate([modes, jnp.zeros_like(modes[..., :1])], -1)
+    parts = jnp.stack([modes.real, modes.imag], -2).reshape(*lead, 2, -1, 2)
+    parts = jnp.swapaxes(parts, -1, -2).reshape(*lead, 4, -1)
+    found = jnp.einsum("...ak,akq->...aq", parts, jnp.asarray(to, parts.dtype))
+    ce, co, se, so = (found[..., i, :] for i in range(4))
     near, far, odd_near, odd_far = ce + co, ce - co, se + so, so - se
     return jnp.concatenate([near + odd_near, far + odd_far, near - odd_near, far - odd_far], -1)
 
 
 def from_nodes(values: Any, m: int) -> Any:
     """Values ``[..., n + 4]`` at the nodes to modes ``[..., m + 1]``."""
+    lead, (_, fro) = values.shape[:-1], _matrices(values.shape[-1] - 4, m)
     near, far, mirror_near, mirror_far = jnp.split(values, 4, -1)
     even_near, even_far, odd_near, odd_far = near + mirror_near, far + mirror_far, near - mirror_near, far - mirror_far
-    parts = (even_near + even_far, even_near - even_far, odd_near - odd_far, odd_near + odd_far)
-    _, fro = _matrices(values.shape[-1] - 4, m)
-    ce, co, se, so = (part @ jnp.asarray(matrix, part.dtype) for part, matrix in zip(parts, fro, strict=True))
-    return jax.lax.complex(_interleaved(ce, co), _interleaved(se, so))
-
-
-def _interleaved(even: Any, odd: Any) -> Any:
-    count = even.shape[-1] + odd.shape[-1]
-    if odd.shape[-1] < even.shape[-1]:
-        odd = jnp.concatenate([odd, jnp.zeros_like(even[..., :1])], -1)
-    return jnp.stack([even, odd], -1).reshape((*even.shape[:-1], -1))[..., :count]
+    parts = jnp.stack([even_near + even_far, even_near - even_far, odd_near - odd_far, odd_near + odd_far], -2)
+    found = jnp.einsum("...aq,aqk->...ak", parts, jnp.asarray(fro, values.dtype))
+    found = jnp.swapaxes(found.reshape(*lead, 2, 2, -1), -1, -2).reshape(*lead, 2, -1)[..., : m + 1]
+    return jax.lax.complex(found[..., 0, :], found[..., 1, :])

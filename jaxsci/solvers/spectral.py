@@ -31,7 +31,7 @@ from jaxsci.solvers.steady import solve_steady
 from jaxsci.solvers.step_control import ControlledRun, states_with_controlled_steps
 from jaxsci.solvers.stepper import Stepper
 
-_MOST_STEPS = 2**21  # of one run with chosen steps
+_MOST_STEPS = 2**19  # of one run with chosen steps
 _TIGHTEST = 1e-6  # of the tolerance of a step, relative to the tolerance asked for at the end
 
 
@@ -141,11 +141,12 @@ class Spectral:
     def _controlled(self, plan: _Plan, progress: Progress) -> tuple[Solution, Stopwatch | None]:
         """Runs with steps chosen from the embedded estimate, tightened until two runs say that `rtol` is met at the end."""
         tolerance = max(self.rtol, 20 * float(jnp.finfo(plan.times.ts.dtype).eps))
-        local, run, extra = tolerance, plan.controlled_run(plan.times, tolerance), None
-        taken, error = int(run.steps), math.nan
+        local, run = tolerance, plan.controlled_run(plan.times, tolerance)
+        taken, error, extra = int(run.steps), math.nan, None
         while self.estimate:
-            with Stopwatch() as extra:
+            with Stopwatch() as watch:
                 before, error = error, plan.error_of(run, local)
+            extra = watch
             if progress is not None:
                 progress(f"{int(run.steps)} steps: error in time {error:.1e}")
             # Further steps do not help where the error falls no more (round-off) or is not finite (no solution).

@@ -37,7 +37,7 @@ class FourierSeries:
       (True, True)
     """
 
-    modes: Float[Array, "2 *modes"]
+    modes: Float[Array, " 2 ..."]
     lower: tuple[float, ...] = dataclasses.field(metadata={"static": True})
     lengths: tuple[float, ...] = dataclasses.field(metadata={"static": True})
 

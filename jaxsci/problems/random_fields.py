@@ -1,6 +1,7 @@
 """Random initial conditions as Fourier series: pure functions of a `jax.random.key`, for jit and vmap.
 
-The random numbers are drawn in single precision whatever precision is in use, so that a key stands for one function.
+A key stands for one function, whatever precision is in use: the random bits are the same, only what is computed from them is
+more or less precise.
 """
 
 from __future__ import annotations
@@ -22,9 +23,7 @@ from jaxsci.problems.fourier_series import FourierSeries, hermitian, mode_weight
 _FINER = 8  # grid points per highest wavenumber where a maximum is looked for
 
 
-def random_fourier_series(
-    key: Key, box: Box, *, cutoff: int = 5, rms: Float[ArrayLike, ""] | None = None
-) -> FourierSeries:
+def random_fourier_series(key: Key, box: Box, *, cutoff: int = 5, rms: Float[ArrayLike, ""] | None = None) -> FourierSeries:
     """White noise with the wavenumbers above the cutoff removed, mean zero: the usual random start of benchmarks.
 
     Independent normal coefficients, of one variance, of all modes with integer wavenumbers |k_i| <= cutoff along each axis,
@@ -175,7 +174,9 @@ def _highest(what: str, box: Box, cutoff: int) -> tuple[int, ...]:
 def _noise(key: Key, highest: tuple[int, ...]) -> Any:
     """Modes of white noise, ``[2, *modes]``: E |c_k|^2 = 1 with c_-k = conj c_k, and c_0 = 0."""
     shape = (2, *(2 * m + 1 for m in highest[:-1]), highest[-1] + 1)
-    normal = jax.random.normal(key, shape, jnp.float32).astype(jnp.result_type(float)) / math.sqrt(2)
+    dtype = jnp.result_type(float)
+    odd = 2 * (jax.random.bits(key, shape, jnp.uint32) >> 9).astype(jnp.int32) + 1 - 2**23  # exact in single precision too
+    normal = jax.scipy.special.erfinv(odd.astype(dtype) / 2**23)  # of variance 1/2
     plane = normal[..., 0] * math.sqrt(2)  # averaging with the mirror image halves the variance
     modes = hermitian(normal.at[..., 0].set(plane))
     return modes.at[(slice(None), *(0,) * len(highest))].set(0.0)

@@ -34,7 +34,9 @@ _CUBE = _SQUARE | {"z": (0, 2 * pi)}
     kochkov={"viscosity": 0.001},
 )
 def kolmogorov_flow(viscosity: Any = 0.02, drag: Any = 0.1, forcing: Any = 1.0) -> Problem:
-    """Kolmogorov flow on [0, 1] x [0, 2 pi]^2, periodic: u_t + ... = f sin(4 y) e_x - drag u, so w_t + ... = -4 f cos(4 y) - drag w.
+    """Kolmogorov flow on [0, 1] x [0, 2 pi]^2, periodic.
+
+    u_t + ... = f sin(4 y) e_x - drag u, hence w_t + ... = -4 f cos(4 y) - drag w.
 
     The Reynolds number is 1 / viscosity where f = 1. The start is a laminar stream of about half the force with vortices in it;
     `Problem.with_initial` gives it another one.

@@ -47,9 +47,9 @@ def test_two_grids_an_open_mesh_and_points_hold_one_function(d):
 def test_series_is_the_sum_that_its_docstring_says():
     f = series(2)
     (x0, y0), (lx, ly) = f.lower, f.lengths
-    k, l = np.meshgrid([0, 1, 2, 3, -3, -2, -1], [0, 1, 2, 3], indexing="ij")
-    waves = np.exp(2j * np.pi * (k * (0.3 - x0) / lx + l * (0.9 - y0) / ly))
-    total = np.sum(np.where(l == 0, 1, 2) * (f.modes[0] + 1j * f.modes[1]) * waves).real
+    k, m = np.meshgrid([0, 1, 2, 3, -3, -2, -1], [0, 1, 2, 3], indexing="ij")
+    waves = np.exp(2j * np.pi * (k * (0.3 - x0) / lx + m * (0.9 - y0) / ly))
+    total = np.sum(np.where(m == 0, 1, 2) * (f.modes[0] + 1j * f.modes[1]) * waves).real
     assert float(f(0.3, 0.9)) == pytest.approx(float(total), abs=1e-14)
 
 

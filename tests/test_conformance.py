@@ -28,15 +28,18 @@ def adaptive(solver):
 
 
 MATRIX = {  # a method and the end of the run
+    "abc_flow": (spectral(6, 0.05, order=2), 0.2),
     "advection": (spectral(6, 1e-3), 4e-3),
     "allen_cahn": (spectral(16, 0.02), 0.08),
     "burgers": (spectral(8, 0.02), 0.08),
+    "decaying_turbulence": (spectral(40, 0.02, order=2), 0.04),
     "fisher_kpp": (spectral(6, 0.05, order=2), 0.2),
     "gray_scott": (spectral(6, 0.05), 0.2),
     "gray_scott_spot": (spectral(8, 1.0, order=3), 4.0),
     "heat": (spectral(6, 0.05), 0.2),
     "helmholtz": (spectral(10, 1.0), None),
     "kdv": (spectral(16, 0.02), 0.08),
+    "kolmogorov_flow": (spectral(16, 0.05, order=2), 0.2),
     "kuramoto_sivashinsky": (spectral(16, 1e-3), 4e-3),
     "lorenz": (adaptive(Dopri8()), 0.2),
     "lotka_volterra": (adaptive(Dopri8()), 1.0),
@@ -44,11 +47,18 @@ MATRIX = {  # a method and the end of the run
     "navier_stokes_vorticity": (spectral(6, 0.05), 0.2),
     "poisson": (spectral(6, 1.0), None),
     "robertson": (adaptive(Kvaerno5()), 1e-3),
+    "shear_decay": (spectral(6, 0.05), 0.2),
+    "taylor_green_3d": (spectral((8, 6, 6), 0.05, order=2), 0.1),
     "vortex_mixing": (spectral((12, 10), 0.05), 0.2),
     "wave": (spectral(6, 0.02), 0.08),
 }
 # Other problems of the same kind stand for these in the default run: compilation takes long.
 SLOW = (
+    "abc_flow",
+    "decaying_turbulence",
+    "kolmogorov_flow",
+    "shear_decay",
+    "taylor_green_3d",
     "allen_cahn",
     "gray_scott",
     "kuramoto_sivashinsky",

@@ -11,6 +11,7 @@ from jaxsci.compare.comparison import Report as Report
 from jaxsci.compare.comparison import Row as Row
 from jaxsci.compare.comparison import compare as compare
 from jaxsci.compare.metrics import Samples as Samples
+from jaxsci.compare.metrics import correlation as correlation
 from jaxsci.compare.metrics import relative_l2 as relative_l2
 from jaxsci.compare.reference_file import ReferenceFileError as ReferenceFileError
 from jaxsci.compare.reference_file import read_reference as read_reference

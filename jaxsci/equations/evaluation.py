@@ -74,7 +74,12 @@ def _power(base: Any, exponent: sympy.Expr, value: Callable) -> Any:
 
 
 def _call(function: Callable, orders: tuple[int, ...], arguments: list[Any]) -> Any:
-    """A coefficient that is a function, differentiated in its arguments as often as `orders` says, elementwise."""
+    """A coefficient that is a function, differentiated in its arguments as often as `orders` says, elementwise.
+
+    A function of one point is mapped over all of them, unless it says by an attribute `broadcasts` that it takes arrays.
+    """
+    if getattr(function, "broadcasts", False) and not any(orders):
+        return function(*arguments)
     for position, order in enumerate(orders):
         for _ in range(order):
             function = _slope(function, position)

@@ -20,12 +20,22 @@ from jaxsci.problems.elliptic import poisson as poisson
 from jaxsci.problems.flow import navier_stokes_velocity as navier_stokes_velocity
 from jaxsci.problems.flow import navier_stokes_vorticity as navier_stokes_vorticity
 from jaxsci.problems.flow import vortex_mixing as vortex_mixing
+from jaxsci.problems.flow_fields import energy_spectrum as energy_spectrum
+from jaxsci.problems.flow_fields import stream_function_of as stream_function_of
+from jaxsci.problems.flow_fields import vector_potential_of as vector_potential_of
+from jaxsci.problems.flow_fields import velocity_of as velocity_of
+from jaxsci.problems.flow_fields import vorticity_of as vorticity_of
 from jaxsci.problems.formula import Formula as Formula
+from jaxsci.problems.fourier_series import FourierSeries as FourierSeries
 from jaxsci.problems.manufactured import manufactured as manufactured
 from jaxsci.problems.ode import lorenz as lorenz
 from jaxsci.problems.ode import lotka_volterra as lotka_volterra
 from jaxsci.problems.ode import robertson as robertson
 from jaxsci.problems.problem import Problem as Problem
+from jaxsci.problems.random_fields import gaussian_random_field as gaussian_random_field
+from jaxsci.problems.random_fields import random_fourier_series as random_fourier_series
+from jaxsci.problems.random_fields import random_velocity as random_velocity
+from jaxsci.problems.random_fields import turbulent_vorticity as turbulent_vorticity
 from jaxsci.problems.reaction import allen_cahn as allen_cahn
 from jaxsci.problems.reaction import fisher_kpp as fisher_kpp
 from jaxsci.problems.reaction import gray_scott as gray_scott
@@ -40,6 +50,11 @@ from jaxsci.problems.solve import stepper as stepper
 from jaxsci.problems.transport import advection as advection
 from jaxsci.problems.transport import heat as heat
 from jaxsci.problems.transport import wave as wave
+from jaxsci.problems.turbulence import abc_flow as abc_flow
+from jaxsci.problems.turbulence import decaying_turbulence as decaying_turbulence
+from jaxsci.problems.turbulence import kolmogorov_flow as kolmogorov_flow
+from jaxsci.problems.turbulence import shear_decay as shear_decay
+from jaxsci.problems.turbulence import taylor_green_3d as taylor_green_3d
 
 
 def __getattr__(name: str):

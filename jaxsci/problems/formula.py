@@ -33,7 +33,7 @@ class Formula:
     def of(value: Any) -> Formula:
         if isinstance(value, Formula):
             return value
-        if not callable(value):
+        if not callable(value) or isinstance(value, Expression):  # an expression can be called, in an equation
             try:
                 return Formula(Expression(0) + value)
             except TypeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Float
 from jaxsci._checks import check_keys, is_traced, is_whole, listed
 from jaxsci._types import SavedTimes
 from jaxsci.equations import Equation
+from jaxsci.equations.expression import coefficient, coordinate
 from jaxsci.equations.printing import digest
 from jaxsci.equations.residual import check_coefficients
 from jaxsci.problems.conditions import Boundary, Dirichlet, Neumann, Periodic, Wall
@@ -139,6 +141,34 @@ class Problem:
         check_coefficients(self.equation, new.coefficients, tuple(new.coefficients))
         return new
 
+    def with_initial(self, **functions: Any) -> Problem:
+        """The same problem from another start, which becomes a coefficient: ``w`` starts from the coefficient ``w_start``.
+
+        jit, vmap and grad pass through the parameters of the function, as through those of a `FourierSeries`.
+
+        Args:
+          **functions: by unknown, a function of ONE point of space (a pytree where it has parameters).
+        Returns:
+          A problem without exact solution. A reference by a convergence study stays; see whether it still resolves the start.
+        Example:
+          >>> import jax, jaxsci as js
+          >>> problem = js.problems.burgers()
+          >>> start = js.problems.random_fourier_series(jax.random.key(0), problem.domain)
+          >>> problem.with_initial(u=start).initial["u"].arguments
+          ('u_start', 'x')
+        """
+        check_keys("initial value", functions, self.initial)
+        for name, function in functions.items():
+            if not callable(function):
+                raise TypeError(f"with_initial: {name} must be a function of {listed(self.domain.space)}, got {function!r}.")
+        point = [coordinate(name) for name in self.domain.space]
+        starts = {name: Formula.of(coefficient(f"{name}_start")(*point)) for name in functions}
+        new = self._shallow_copy()
+        new._initial = tuple((name, starts.get(name, formula)) for name, formula in self._initial)
+        new._exact, new._reference = (), None if isinstance(self._reference, Exact) else self._reference
+        new.coefficients = self.coefficients | {f"{name}_start": _as_pytree(f) for name, f in functions.items()}
+        return new
+
     @property
     def identity(self) -> str:
         """Sixteen hexadecimal digits that identify equation, domain, conditions and the values of the coefficients.
@@ -167,6 +197,8 @@ class Problem:
         """The number, bit by bit; for a function the numbers that it holds and its values at fixed points."""
         leaves = [leaf for leaf in jax.tree.leaves(value) if not callable(leaf)]
         text = str([np.asarray(leaf, float).tobytes().hex() for leaf in leaves])
+        if dataclasses.is_dataclass(value):
+            text += str([getattr(value, field.name) for field in dataclasses.fields(value) if field.metadata.get("static")])
         if name in self.equation.functions:
             points = np.random.default_rng(0).uniform(-1, 1, size=(self.equation.functions[name], 64))
             with jax.enable_x64(True):

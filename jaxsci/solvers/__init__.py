@@ -5,6 +5,8 @@ every solver is derived from the equation's splitting, never written again.
 """
 
 from jaxsci.solvers.adaptive import Adaptive as Adaptive
+from jaxsci.solvers.cavity import CavityFlow as CavityFlow
+from jaxsci.solvers.cavity import steady_cavity as steady_cavity
 from jaxsci.solvers.gradients import gradient_memory as gradient_memory
 from jaxsci.solvers.spectral import Spectral as Spectral
 from jaxsci.solvers.stepper import State as State

@@ -346,7 +346,7 @@ class CollocationLines:
     def at_point(self, profile: Any, point: tuple[Any, ...]) -> Any:
         """Barycentric interpolation written as a polynomial in the Chebyshev basis, so that it differentiates anywhere."""
         for (_, lower, upper, size, periodic), x in zip(self.axes, point, strict=True):
-            weights = _fourier_weights(size, lower, upper, x) if periodic else _chebyshev_weights(size, lower, upper, x)
+            weights = _fourier_weights(size, lower, upper, x) if periodic else chebyshev_weights(size, lower, upper, x)
             profile = jnp.tensordot(profile, weights.astype(profile.dtype), axes=(1, 0))
         return profile
 
@@ -378,7 +378,7 @@ def _to_chebyshev(intervals: int) -> np.ndarray:
     return np.linalg.inv(values)
 
 
-def _chebyshev_weights(intervals: int, lower: float, upper: float, x: Any) -> Any:
+def chebyshev_weights(intervals: int, lower: float, upper: float, x: Any) -> Any:
     """w with u(x) = sum_j w_j u_j: the Chebyshev polynomials at x by their recurrence, times values -> coefficients."""
     s = (2 * x - lower - upper) / (upper - lower)
 

@@ -147,3 +147,12 @@ def test_evaluations_per_second_counts_points_not_calls():
     rate = evaluations_per_second(Counting(), repeats=3, count=500)
     assert calls == [500] * 4  # one to compile, three to time
     assert rate > 0
+
+
+def test_correlation_is_over_the_last_axes_and_knows_no_scale():
+    x = 2 * np.pi * np.arange(16) / 16
+    waves = np.stack([np.sin(x), np.cos(x), -3 * np.sin(x)])
+    found = js.compare.correlation(waves, np.sin(x), axes=1)
+    np.testing.assert_allclose(found, [1, 0, -1], atol=1e-15)
+    flat = js.compare.correlation(waves[:, :, None] * np.ones(4), waves[0][:, None] * np.ones(4))
+    np.testing.assert_allclose(flat, found, atol=1e-15)

@@ -10,6 +10,7 @@ from jaxsci.problems.catalogue import CATALOGUE as CATALOGUE
 from jaxsci.problems.catalogue import Entry as Entry
 from jaxsci.problems.catalogue import catalogued as catalogued
 from jaxsci.problems.conditions import Dirichlet as Dirichlet
+from jaxsci.problems.conditions import Mixed as Mixed
 from jaxsci.problems.conditions import Neumann as Neumann
 from jaxsci.problems.conditions import Periodic as Periodic
 from jaxsci.problems.dispersive import kdv as kdv
@@ -40,6 +41,10 @@ from jaxsci.problems.solve import stepper as stepper
 from jaxsci.problems.transport import advection as advection
 from jaxsci.problems.transport import heat as heat
 from jaxsci.problems.transport import wave as wave
+from jaxsci.problems.wall_flow import channel as channel
+from jaxsci.problems.wall_flow import cylinder as cylinder
+from jaxsci.problems.wall_flow import kovasznay as kovasznay
+from jaxsci.problems.wall_flow import lid_driven_cavity as lid_driven_cavity
 
 
 def __getattr__(name: str):

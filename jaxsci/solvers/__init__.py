@@ -5,6 +5,10 @@ every solver is derived from the equation's splitting, never written again.
 """
 
 from jaxsci.solvers.adaptive import Adaptive as Adaptive
+from jaxsci.solvers.mac_grid import clustered as clustered
+from jaxsci.solvers.mac_step import MacStepper as MacStepper
 from jaxsci.solvers.spectral import Spectral as Spectral
+from jaxsci.solvers.staggered import Staggered as Staggered
+from jaxsci.solvers.staggered import force_on_solid as force_on_solid
 from jaxsci.solvers.stepper import State as State
 from jaxsci.solvers.stepper import Stepper as Stepper

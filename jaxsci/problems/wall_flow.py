@@ -37,7 +37,7 @@ def lid_driven_cavity(viscosity: Any = 0.01) -> Problem:
         coefficients={"viscosity": viscosity},
         initial={"u": 0, "v": 0},
         boundary={"x": Dirichlet(u=0, v=0), "y": (Dirichlet(u=0, v=0), Dirichlet(u=1, v=0))},
-        reference=converged("staggered", n=64, stretch=(("x", 1.5), ("y", 1.5))),
+        reference=converged("staggered", n=64, stretch=(("x", 1.5), ("y", 1.5)), steady=1e-7),
     )
 
 
@@ -112,5 +112,5 @@ def cylinder(viscosity: Any = 1e-3, inflow: Any = 0.3) -> Problem:
             "y": Dirichlet(u=0, v=0),
         },
         solid=lambda x, y: sqrt((x - 0.2) ** 2 + (y - 0.2) ** 2) - 0.05,
-        reference=converged("staggered", n=(220, 42)),
+        reference=converged("staggered", n=(440, 84)),
     )

@@ -50,7 +50,15 @@ def _component_at_nodes(flow: MacFlow, problem: Problem, component: int | None, 
             matrix = lagrange_weights(points, axis.x)
         array = along_axis(jnp.asarray(matrix, array.dtype), array, j)
         places[j] = _nodes(flow, j, t.dtype)
-    return array
+    if component is None:
+        return array
+    # On the walls that it crosses a component is known: near their edges interpolation would mix in what others hold.
+    known = [
+        jnp.broadcast_to(flow.on_side(component, end, component, places, problem.coefficients, t), near.shape)
+        if flow.sides[component] is not None and _is_held(flow, component, component, end) else near
+        for end, near in enumerate((stencils.cut(array, component, 0, 1), stencils.cut(array, component, -1, None)))
+    ]  # fmt: skip
+    return jnp.concatenate([known[0], stencils.cut(array, component, 1, -1), known[1]], axis=component)
 
 
 def _is_held(flow: MacFlow, component: int | None, axis: int, end: int) -> bool:

@@ -111,8 +111,8 @@ def relative_change(before: Any, after: Any) -> Any:
 
 def advance(
     flow: MacFlow, operators: Operators, problem: Problem, values: Values, t: Any, dt: Any, steps: Any, steady: Any
-) -> Values:
-    """Equal steps, as many as given.
+) -> tuple[Values, Any]:
+    """Equal steps, as many as given; the flow after them, and how many were taken.
 
     A static number of them is differentiable in reverse and keeps a state for each block of about sqrt(steps), and for each
     step of one block at a time. A traced number is not, and needs no new compilation for another number; it ends where the
@@ -135,7 +135,9 @@ def advance(
             new, _ = one(state)
             return k + 1, new, relative_change(state[0].velocity, new[0].velocity) / dt
 
-        return jax.lax.while_loop(goes_on, another, (jnp.zeros_like(steps), (values, t), jnp.full_like(dt, jnp.inf)))[1][0]
+        start = (jnp.zeros_like(steps), (values, t), jnp.full_like(dt, jnp.inf))
+        taken, state, _ = jax.lax.while_loop(goes_on, another, start)
+        return state[0], taken
 
     block = next(b for b in range(math.isqrt(steps), 0, -1) if steps % b == 0)
 
@@ -143,7 +145,8 @@ def advance(
     def many(state, _):
         return jax.lax.scan(one, state, length=block)[0], None
 
-    return jax.lax.scan(many, (values, t), length=steps // block)[0][0]
+    state, _ = jax.lax.scan(many, (values, t), length=steps // block)
+    return state[0], jnp.asarray(steps)
 
 
 @jax.tree_util.register_dataclass

@@ -25,7 +25,7 @@ from jaxsci.solvers.mac_nodes import NodalField, to_nodes
 from jaxsci.solvers.mac_step import ADVECTIVE_LIMIT, DIFFUSIVE_LIMIT, MacStepper, advance
 from jaxsci.solvers.rollout import Times
 
-_COURANT = 1.0  # that dt=None aims at
+_COURANT = 1.2  # that dt=None aims at
 _MOST_TRIES = 6
 
 
@@ -172,7 +172,7 @@ class Staggered:
             largest = float(run.courant.max()) * float(_gaps(times).max()) / steps
             if progress is not None:
                 progress(f"step {dt:.2e}: Courant number {largest:.2g}")
-            if largest <= 0.8 * ADVECTIVE_LIMIT or tries == _MOST_TRIES:
+            if largest <= 0.9 * ADVECTIVE_LIMIT or tries == _MOST_TRIES:
                 return run, steps, tries
             dt *= max(_COURANT / largest, 0.1) if math.isfinite(largest) else 0.25
 
@@ -194,6 +194,7 @@ class _Run(NamedTuple):
     divergence: Any  # [T]
     change: Any  # [T]
     force: Any  # [T, dims], or None
+    steps: Any = None  # [], taken in all
 
 
 def _gaps(times: Times) -> np.ndarray:
@@ -263,18 +264,18 @@ def _compiled_run(
     @jax.checkpoint
     def interval(values, span):
         start, end = span
-        values = advance(flow, operators, problem, values, start, (end - start) / steps, steps, steady)
-        return values, values
+        values, taken = advance(flow, operators, problem, values, start, (end - start) / steps, steps, steady)
+        return values, (values, taken)
 
     @jax.checkpoint
     def saved(pair):
         return _saved(flow, operators, problem, *pair)
 
     first = 1 if keeps_start else 0
-    _, states = jax.lax.scan(interval, initial, (starts[first:], ts[first:]))
+    _, (states, taken) = jax.lax.scan(interval, initial, (starts[first:], ts[first:]))
     if keeps_start:
         states = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), initial, states)
-    return jax.lax.map(saved, (states, ts))
+    return jax.lax.map(saved, (states, ts))._replace(steps=jnp.sum(taken))
 
 
 def _saved(flow: MacFlow, operators: Operators, problem: Problem, values: Values, t: Any) -> _Run:
@@ -306,7 +307,7 @@ def _solution(
     dt = float(_gaps(times).max()) / steps
     stats: dict[str, Any] = {
         "dt": dt,
-        "steps": steps * int(np.count_nonzero(_gaps(times))),
+        "steps": run.steps,
         "cfl": jnp.max(run.courant) * dt,
         "divergence": jnp.max(run.divergence),
         "change": run.change[-1],

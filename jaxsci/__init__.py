@@ -6,7 +6,7 @@ The tour, in the order of use:
 
 - `problems`: the catalogue, ``js.problems.burgers(viscosity=0.01)``; or your own: `Equation` (or the decorator `equation`),
   `Box`, `Problem` with `Dirichlet`, `Neumann`, `Periodic`; `manufactured` solutions.
-- `solve(problem, method)`: `Spectral`, `Adaptive`, `Neural`, `RandomFeatures`, each returning a `Solution`.
+- `solve(problem, method)`: `Spectral`, `Staggered`, `Adaptive`, `Neural`, `RandomFeatures`, each returning a `Solution`.
 - `compare(problem, {...})`: the same physics, the same points, the whole cost; `relative_l2`, `read_reference`.
 - the pure core beneath: `residual(problem)(field, coefficients, points)`, `stepper(problem, method)` and `rollout`.
 - `networks`, `learning`: what `Neural` is put together from.
@@ -59,6 +59,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHER
     from jaxsci.problems import stepper as stepper
     from jaxsci.solvers import Adaptive as Adaptive
     from jaxsci.solvers import Spectral as Spectral
+    from jaxsci.solvers import Staggered as Staggered
     from jaxsci.solvers import gradient_memory as gradient_memory
     from jaxsci.solvers import rollout as rollout
 
@@ -73,7 +74,7 @@ _WHERE = {
     "jaxsci.problems": (
         *("Box", "Dirichlet", "Neumann", "Periodic", "Problem", "Solution", "manufactured", "solve", "stepper"),
     ),
-    "jaxsci.solvers": ("Adaptive", "Spectral", "gradient_memory", "rollout"),
+    "jaxsci.solvers": ("Adaptive", "Spectral", "Staggered", "gradient_memory", "rollout"),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 

@@ -23,6 +23,10 @@ def spectral(n, dt, order=4):
     return js.Spectral(n, order=order, dt=dt, estimate=False, rtol=1.0)
 
 
+def staggered(n, dt):
+    return js.Staggered(n, dt=dt, estimate=False)
+
+
 def adaptive(solver):
     return js.Adaptive(rtol=1e-10, atol=1e-10, solver=solver, estimate=False)
 
@@ -33,6 +37,8 @@ MATRIX = {  # a method and the end of the run
     "allen_cahn": (spectral(16, 0.02), 0.08),
     "burgers": (spectral(8, 0.02), 0.08),
     "decaying_turbulence": (spectral(40, 0.02, order=2), 0.04),
+    "channel": (staggered((4, 6), 0.05), 0.2),
+    "cylinder": (staggered((22, 8), 0.05), 0.2),
     "fisher_kpp": (spectral(6, 0.05, order=2), 0.2),
     "gray_scott": (spectral(6, 0.05), 0.2),
     "gray_scott_spot": (spectral(8, 1.0, order=3), 4.0),
@@ -40,7 +46,9 @@ MATRIX = {  # a method and the end of the run
     "helmholtz": (spectral(10, 1.0), None),
     "kdv": (spectral(16, 0.02), 0.08),
     "kolmogorov_flow": (spectral(16, 0.05, order=2), 0.2),
+    "kovasznay": (staggered(8, 0.02), 0.08),
     "kuramoto_sivashinsky": (spectral(16, 1e-3), 4e-3),
+    "lid_driven_cavity": (staggered(8, 0.02), 0.08),
     "lorenz": (adaptive(Dopri8()), 0.2),
     "lotka_volterra": (adaptive(Dopri8()), 1.0),
     "navier_stokes_velocity": (spectral(6, 0.05, order=2), 0.2),
@@ -60,7 +68,10 @@ SLOW = (
     "shear_decay",
     "taylor_green_3d",
     "allen_cahn",
+    "channel",
+    "cylinder",
     "gray_scott",
+    "kovasznay",
     "kuramoto_sivashinsky",
     "lorenz",
     "navier_stokes_vorticity",
@@ -101,7 +112,7 @@ def outputs(name, coefficients):
     low, high = np.array([problem.domain[c] for c in problem.coordinates]).T
     points = jnp.asarray(low + (high - low) * np.random.default_rng(0).uniform(0.2, 0.8, (3, len(low))))
     out = {"residual": js.residual(problem)(sample_field(problem), coefficients, points)}
-    if isinstance(method, js.Spectral) and not problem.is_steady:
+    if isinstance(method, js.Spectral | js.Staggered) and not problem.is_steady:
         stepper = js.stepper(problem, method)
         out["stepper"] = stepper.decode(stepper.step(stepper.initial()))
     return out | {"solve": js.solve(problem, method, ts=times(name)).fields}

@@ -109,6 +109,8 @@ def _facts(report: Report) -> str:
 
 
 def _wall(wall: Wall) -> str:
+    if len(wall.parts) > 1:
+        return " and ".join(map(_wall, wall.parts))
     held = {"": wall.single} if wall.single is not None else dict(wall.values)
     texts = [(name, "f" if f.expression is None else to_text(f.expression.formula)) for name, f in held.items()]
     return f"{wall.kind} {', '.join(f'{name} = {text}' if name else text for name, text in texts)}"

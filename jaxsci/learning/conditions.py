@@ -225,6 +225,7 @@ def _time_derivative(function: Callable[[Point], Any]) -> Callable[[Point], Any]
 
 def _check_kinds(problem: Problem) -> None:
     """Conditions that this ansatz can hold."""
+    problem.check_plain("Neural and RandomFeatures")
     for axis in problem.domain.space:
         walls = problem.walls(axis)
         if not walls:

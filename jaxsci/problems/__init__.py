@@ -10,6 +10,7 @@ from jaxsci.problems.catalogue import CATALOGUE as CATALOGUE
 from jaxsci.problems.catalogue import Entry as Entry
 from jaxsci.problems.catalogue import catalogued as catalogued
 from jaxsci.problems.conditions import Dirichlet as Dirichlet
+from jaxsci.problems.conditions import Mixed as Mixed
 from jaxsci.problems.conditions import Neumann as Neumann
 from jaxsci.problems.conditions import Periodic as Periodic
 from jaxsci.problems.dispersive import kdv as kdv
@@ -55,6 +56,10 @@ from jaxsci.problems.turbulence import decaying_turbulence as decaying_turbulenc
 from jaxsci.problems.turbulence import kolmogorov_flow as kolmogorov_flow
 from jaxsci.problems.turbulence import shear_decay as shear_decay
 from jaxsci.problems.turbulence import taylor_green_3d as taylor_green_3d
+from jaxsci.problems.wall_flow import channel as channel
+from jaxsci.problems.wall_flow import cylinder as cylinder
+from jaxsci.problems.wall_flow import kovasznay as kovasznay
+from jaxsci.problems.wall_flow import lid_driven_cavity as lid_driven_cavity
 
 
 def __getattr__(name: str):

@@ -41,6 +41,15 @@ class Wall:
             )
         return {unknowns[0]: self.single}
 
+    @property
+    def parts(self) -> tuple[Wall, ...]:
+        """The conditions of one kind that it is made of."""
+        return (self,)
+
+    def kind_for(self, unknown: str, unknowns: tuple[str, ...]) -> str | None:
+        """The kind of condition that an unknown has here; None where it has none."""
+        return next((part.kind for part in self.parts if unknown in part.for_unknowns(unknowns)), None)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.single if self.single else dict(self.values)})"
 
@@ -71,6 +80,39 @@ class Neumann(Wall):
     """
 
     kind = "neumann"
+
+
+class Mixed(Wall):
+    """Conditions of different kinds for different unknowns on one wall; in a problem's boundary a tuple of them.
+
+    Example:
+      >>> import jaxsci as js
+      >>> wall, outflow = js.Dirichlet(u=0, v=0), (js.Neumann(u=0, v=0), js.Dirichlet(p=0))
+      >>> boundary = {"x": (wall, outflow), "y": wall}
+    """
+
+    kind = "mixed"
+
+    def __init__(self, *parts: Wall):
+        for part in parts:
+            if not isinstance(part, Dirichlet | Neumann) or part.single is not None:
+                raise ValueError(f"A wall with several conditions names their unknowns, as in Dirichlet(p=0); got {part!r}.")
+        names = [name for part in parts for name, _ in part.values]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"A wall holds one condition for an unknown, but has two for {listed(twice)}: {parts!r}.")
+        super().__init__(**{name: value for part in parts for name, value in part.values})
+        self._parts = parts
+
+    @property
+    def parts(self) -> tuple[Wall, ...]:
+        return self._parts
+
+    def __repr__(self) -> str:
+        return repr(self._parts)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self._parts))
 
 
 Boundary = Periodic | tuple[Wall, Wall]

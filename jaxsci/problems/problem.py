@@ -16,7 +16,7 @@ from jaxsci.equations import Equation
 from jaxsci.equations.expression import coefficient, coordinate
 from jaxsci.equations.printing import digest
 from jaxsci.equations.residual import check_coefficients
-from jaxsci.problems.conditions import Boundary, Dirichlet, Neumann, Periodic, Wall
+from jaxsci.problems.conditions import Boundary, Mixed, Periodic, Wall
 from jaxsci.problems.domain import Box
 from jaxsci.problems.formula import Formula
 from jaxsci.problems.reference import Exact, Reference
@@ -38,6 +38,9 @@ class Problem:
       initial: values at the start by unknown, and of first time derivatives as ``u_t`` where the equation has ``u.tt``:
         numbers or functions of the spatial coordinates and coefficients.
       boundary: by spatial coordinate: `Periodic()`, one wall condition for both ends, or a pair of them. Default periodic.
+        In a pair, a tuple of conditions holds different kinds for different unknowns on one wall.
+      solid: signed distance to immersed bodies that are at rest, negative inside: a function of the spatial coordinates and
+        coefficients. The velocity is zero there. `Staggered` carries it.
       exact: the exact solution by unknown, where there is one.
       times: where solutions are saved by default: 51 even times, unless the problem lives on a logarithmic scale.
       reference: how to obtain a certified reference; by default the exact solution.
@@ -61,6 +64,7 @@ class Problem:
         coefficients: Mapping[str, Any] | None = None,
         initial: Mapping[str, Any] | None = None,
         boundary: Mapping[str, Any] | None = None,
+        solid: Any = None,
         exact: Mapping[str, Any] | None = None,
         reference: Reference | None = None,
         times: Sequence[float] | None = None,
@@ -83,6 +87,7 @@ class Problem:
         self._initial = formulas(initial)
         self._exact = formulas(exact)
         self._boundary = tuple((axis, self._boundary_of(axis, dict(boundary or {}))) for axis in domain.space)
+        self.solid: Formula | None = None if solid is None else Formula.of(solid)
         self._check_names(boundary or {})
         self._reference = reference if reference is not None else Exact() if self._exact else None
         if times is not None and self.is_steady:
@@ -107,6 +112,17 @@ class Problem:
         """The conditions at the lower and the upper end of an axis; none where it is periodic."""
         condition = self.boundary[axis]
         return () if isinstance(condition, Periodic) else condition
+
+    def check_plain(self, method: str) -> None:
+        """Refuse what only few methods carry: solids, and walls with conditions of different kinds.
+
+        Raises:
+          ValueError: naming the method, and the one that does.
+        """
+        mixed = [axis for axis in self.domain.space if any(wall.kind == "mixed" for wall in self.walls(axis))]
+        if self.solid is not None or mixed:
+            what = "a solid" if self.solid is not None else f"different kinds of condition on one wall of {listed(mixed)}"
+            raise ValueError(f"{method}: {self.name} has {what}, which this method does not carry; use js.Staggered.")
 
     @property
     def exact(self) -> dict[str, Formula]:
@@ -190,7 +206,10 @@ class Problem:
             for wall in self.walls(axis):
                 values = wall.for_unknowns(self.unknowns)
                 texts = [f"{k}:{f.identity(box, self.coefficients)}" for k, f in sorted(values.items())]
-                parts.append(f"{axis}:{wall.kind}:{texts}")
+                kinds = [wall.kind_for(k, self.unknowns) for k in sorted(values)] if wall.kind == "mixed" else ""
+                parts.append(f"{axis}:{wall.kind}:{texts}{kinds}")
+        if self.solid is not None:
+            parts.append(f"solid:{self.solid.identity(space, self.coefficients)}")
         return digest(*parts)
 
     def _coefficient_text(self, name: str, value: Any) -> str:
@@ -246,7 +265,7 @@ class Problem:
     # --- pytree ----------------------------------------------------------------------------------------------------
 
     def _static(self) -> tuple:
-        conditions = (self._initial, self._boundary, self._exact)
+        conditions = (self._initial, self._boundary, self._exact, self.solid)
         return (self.equation, self.domain, *conditions, self._reference, self._times, self.name, self.source)
 
     def tree_flatten(self):
@@ -255,8 +274,8 @@ class Problem:
     @classmethod
     def tree_unflatten(cls, static, children):
         new = object.__new__(cls)
-        new.equation, new.domain, new._initial, new._boundary, new._exact = static[:5]
-        new._reference, new._times, new.name, new.source = static[5:]
+        new.equation, new.domain, new._initial, new._boundary, new._exact, new.solid = static[:6]
+        new._reference, new._times, new.name, new.source = static[6:]
         (new.coefficients,) = children
         new.coordinates = new.domain.coordinates
         return new
@@ -278,11 +297,13 @@ class Problem:
 
     def _boundary_of(self, axis: str, given: dict[str, Any]) -> Boundary:
         condition = given.get(axis, Periodic())
-        if isinstance(condition, Periodic | Dirichlet | Neumann):
-            return condition if isinstance(condition, Periodic) else (condition, condition)
+        if isinstance(condition, Periodic):
+            return condition
+        if isinstance(condition, Wall):
+            return condition, condition
         if isinstance(condition, Sequence) and len(condition) == 2:
-            lower, upper = condition
-            if isinstance(lower, Dirichlet | Neumann) and isinstance(upper, Dirichlet | Neumann):
+            lower, upper = (Mixed(*end) if isinstance(end, tuple) else end for end in condition)
+            if isinstance(lower, Wall) and isinstance(upper, Wall):
                 return lower, upper
         raise ValueError(
             f"{self.name}: the boundary of {axis} must be Periodic(), a wall condition, or a pair of them (lower, upper); "
@@ -310,6 +331,8 @@ class Problem:
                 values = wall.for_unknowns(self.unknowns)
                 check_keys(f"unknown on the wall of {axis}", values, self.unknowns)
                 formulas += [(f"value of {k} on the wall of {axis}", f, self.coordinates) for k, f in values.items()]
+        if self.solid is not None:
+            formulas.append(("the solid", self.solid, self.domain.space))
         used: set[str] = set(self.equation.coefficients)
         for what, formula, coordinates in formulas:
             formula.check(what, coordinates, tuple(self.coefficients))

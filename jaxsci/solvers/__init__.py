@@ -8,7 +8,11 @@ from jaxsci.solvers.adaptive import Adaptive as Adaptive
 from jaxsci.solvers.cavity import CavityFlow as CavityFlow
 from jaxsci.solvers.cavity import steady_cavity as steady_cavity
 from jaxsci.solvers.gradients import gradient_memory as gradient_memory
+from jaxsci.solvers.mac_grid import clustered as clustered
+from jaxsci.solvers.mac_step import MacStepper as MacStepper
 from jaxsci.solvers.spectral import Spectral as Spectral
+from jaxsci.solvers.staggered import Staggered as Staggered
+from jaxsci.solvers.staggered import force_on_solid as force_on_solid
 from jaxsci.solvers.stepper import State as State
 from jaxsci.solvers.stepper import Stepper as Stepper
 from jaxsci.solvers.trajectory import Status as Status

@@ -77,6 +77,7 @@ class Adaptive:
         """The solution, and the part of the time that went into its error estimate."""
         if problem.is_steady:
             raise ValueError(f"Adaptive: {problem.name} is steady; use js.Spectral, js.RandomFeatures or js.Neural.")
+        problem.check_plain("Adaptive")
         space = problem.domain.space
         lines: Lines = (
             discretise(problem, self.n)

@@ -25,6 +25,7 @@ def discretise(problem: Problem, n: int | tuple[int, ...]) -> Lines:
     Raises:
       ValueError: the problem has no space, the sizes do not fit, or no discretisation here carries its walls.
     """
+    problem.check_plain("Spectral")
     space = problem.domain.space
     if not space:
         raise ValueError(f"Spectral: {problem.name} has no space to discretise; use js.Adaptive().")

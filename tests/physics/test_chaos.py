@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from jaxsci.solvers.rollout import rate
 
 import jaxsci as js
 from jaxsci.problems.dispersive import kuramoto_sivashinsky_equation
 from jaxsci.solvers.lines import FourierLines
+from jaxsci.solvers.semidiscrete import rate
 from jaxsci.solvers.torus import Torus
 
 

@@ -93,10 +93,15 @@ LONG = {
 MANUFACTURED = ("gray_scott", "helmholtz", "poisson")  # their sources follow the coefficients: any value is right
 
 
+# Flows between walls go through both views in tests/physics/test_wall_flows.py: their finite volumes are of second order.
+WALL_FLOWS = {"channel", "cylinder", "kovasznay", "lid_driven_cavity"}
+
+
 def test_every_problem_is_in_the_tables():
-    assert set(SOLVED) == set(CATALOGUE)
-    assert set(EXACT) | set(CONVERGED) | set(LONG) == set(CATALOGUE)
-    assert set(EXACT) == {name for name, entry in CATALOGUE.items() if entry.build().exact}
+    here = set(CATALOGUE) - WALL_FLOWS
+    assert set(SOLVED) == here
+    assert set(EXACT) | set(CONVERGED) | set(LONG) == here
+    assert set(EXACT) == {name for name in here if CATALOGUE[name].build().exact}
 
 
 def wrong_versions(name, problem):

@@ -54,7 +54,7 @@ def split(equation: Equation) -> Split:
     rest: dict[tuple[int, str], sympy.Expr] = {}
     highest = {u: equation.time_order(u) for u in equation.unknowns}
     for row, residual in enumerate(equation.residuals):
-        for letters, term in _terms(residual.formula, ""):
+        for letters, term in expanded_terms(residual.formula, ""):
             found = _linear_factor(term)
             if found is not None:
                 factor, (unknown, inner) = found
@@ -78,14 +78,14 @@ def _sorted(letters: str) -> str:
     return "".join(name * letters.count(name) for name in COORDINATES)
 
 
-def _terms(formula: sympy.Expr, outer: str) -> list[tuple[str, sympy.Expr]]:
+def expanded_terms(formula: sympy.Expr, outer: str) -> list[tuple[str, sympy.Expr]]:
     """The terms of (formula)_outer as (letters, term) with term not differentiated from outside any more than letters say."""
     out = []
     expanded = sympy.expand(formula, power_base=False, power_exp=False, log=False)
     for term in sympy.Add.make_args(expanded):
         constant, varying = term.as_independent(AppliedUndef, *_SYMBOLS.values(), as_Add=False)
         if isinstance(varying, sympy.Derivative) and partial_of(varying) is None:
-            out += [(letters, constant * t) for letters, t in _terms(varying.expr, outer + subscript(varying))]
+            out += [(letters, constant * t) for letters, t in expanded_terms(varying.expr, outer + subscript(varying))]
         else:
             out.append(_conservative(constant, varying, outer))
     return out

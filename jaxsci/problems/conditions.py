@@ -41,6 +41,15 @@ class Wall:
             )
         return {unknowns[0]: self.single}
 
+    @property
+    def parts(self) -> tuple[Wall, ...]:
+        """The conditions of one kind that it is made of."""
+        return (self,)
+
+    def kind_for(self, unknown: str, unknowns: tuple[str, ...]) -> str | None:
+        """The kind of condition that an unknown has here; None where it has none."""
+        return next((part.kind for part in self.parts if unknown in part.for_unknowns(unknowns)), None)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.single if self.single else dict(self.values)})"
 
@@ -71,6 +80,24 @@ class Neumann(Wall):
     """
 
     kind = "neumann"
+
+
+class Outflow(Wall):
+    """An open wall without values: waves leave through it, and what lies beyond continues the field evenly.
+
+    Example:
+      >>> import jaxsci as js
+      >>> boundary = {"x": (js.Dirichlet(1), js.Outflow())}  # enters at the lower wall, leaves at the upper
+    """
+
+    kind = "outflow"
+
+    def __init__(self):
+        self.single = None
+        self.values = ()
+
+    def __repr__(self) -> str:
+        return "Outflow()"
 
 
 Boundary = Periodic | tuple[Wall, Wall]

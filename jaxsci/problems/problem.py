@@ -14,7 +14,7 @@ from jaxsci._types import SavedTimes
 from jaxsci.equations import Equation
 from jaxsci.equations.printing import digest
 from jaxsci.equations.residual import check_coefficients
-from jaxsci.problems.conditions import Boundary, Dirichlet, Neumann, Periodic, Wall
+from jaxsci.problems.conditions import Boundary, Periodic, Wall
 from jaxsci.problems.domain import Box
 from jaxsci.problems.formula import Formula
 from jaxsci.problems.reference import Exact, Reference
@@ -246,11 +246,13 @@ class Problem:
 
     def _boundary_of(self, axis: str, given: dict[str, Any]) -> Boundary:
         condition = given.get(axis, Periodic())
-        if isinstance(condition, Periodic | Dirichlet | Neumann):
-            return condition if isinstance(condition, Periodic) else (condition, condition)
+        if isinstance(condition, Periodic):
+            return condition
+        if isinstance(condition, Wall):
+            return condition, condition
         if isinstance(condition, Sequence) and len(condition) == 2:
             lower, upper = condition
-            if isinstance(lower, Dirichlet | Neumann) and isinstance(upper, Dirichlet | Neumann):
+            if isinstance(lower, Wall) and isinstance(upper, Wall):
                 return lower, upper
         raise ValueError(
             f"{self.name}: the boundary of {axis} must be Periodic(), a wall condition, or a pair of them (lower, upper); "

@@ -5,6 +5,7 @@ every solver is derived from the equation's splitting, never written again.
 """
 
 from jaxsci.solvers.adaptive import Adaptive as Adaptive
+from jaxsci.solvers.finite_volume import FiniteVolume as FiniteVolume
 from jaxsci.solvers.spectral import Spectral as Spectral
 from jaxsci.solvers.stepper import State as State
 from jaxsci.solvers.stepper import Stepper as Stepper

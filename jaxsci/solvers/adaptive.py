@@ -217,7 +217,7 @@ def _adaptive_reference(problem: Problem, ts: Any, *, rtol: float, atol: float) 
 
 
 def _with_difference(coarse: Solution, fine: Solution) -> Solution:
-    every = tuple(max(len(b) // len(a), 1) for a, b in zip(coarse.grid.values(), fine.grid.values(), strict=True))
+    every = tuple(max(round(len(b) / len(a)), 1) for a, b in zip(coarse.grid.values(), fine.grid.values(), strict=True))
     shared = fine.fields[(slice(None), slice(None), *(slice(None, None, step) for step in every))]
     # A kink's error counts for more among few points than among many: state the larger.
     few = (slice(None), slice(None), *(slice(None, None, max(len(x) // 256, 1)) for x in coarse.grid.values()))

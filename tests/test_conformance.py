@@ -27,10 +27,16 @@ def adaptive(solver):
     return js.Adaptive(rtol=1e-10, atol=1e-10, solver=solver, estimate=False)
 
 
+def volumes(n, dt):
+    return js.FiniteVolume(n, dt=dt, estimate=False)
+
+
 MATRIX = {  # a method and the end of the run
     "advection": (spectral(6, 1e-3), 4e-3),
     "allen_cahn": (spectral(16, 0.02), 0.08),
     "burgers": (spectral(8, 0.02), 0.08),
+    "burgers_shock": (volumes(8, 0.05), 0.2),
+    "diffusion_sorption": (volumes(8, 10.0), 40.0),
     "fisher_kpp": (spectral(6, 0.05, order=2), 0.2),
     "gray_scott": (spectral(6, 0.05), 0.2),
     "gray_scott_spot": (spectral(8, 1.0, order=3), 4.0),
@@ -43,7 +49,9 @@ MATRIX = {  # a method and the end of the run
     "navier_stokes_velocity": (spectral(6, 0.05, order=2), 0.2),
     "navier_stokes_vorticity": (spectral(6, 0.05), 0.2),
     "poisson": (spectral(6, 1.0), None),
+    "reaction_diffusion": (volumes((6, 8), 0.05), 0.2),
     "robertson": (adaptive(Kvaerno5()), 1e-3),
+    "sod": (volumes(8, 0.005), 0.02),
     "vortex_mixing": (spectral((12, 10), 0.05), 0.2),
     "wave": (spectral(6, 0.02), 0.08),
 }
@@ -54,7 +62,9 @@ SLOW = (
     "kuramoto_sivashinsky",
     "lorenz",
     "navier_stokes_vorticity",
+    "reaction_diffusion",
     "robertson",
+    "sod",
     "vortex_mixing",
 )
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MATRIX]

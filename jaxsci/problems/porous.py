@@ -44,5 +44,5 @@ def diffusion_sorption(
         },
         initial={"u": 0.1},
         boundary={"x": (Dirichlet(1), Neumann(0))},
-        reference=converged("finite_volume", n=2048, rtol=1e-6),
+        reference=converged("adaptive", n=64, rtol=1e-8, atol=1e-9, stiff=True),
     )  # fmt: skip

@@ -115,6 +115,18 @@ def _side(speed: Any, gamma: Any, state: tuple[float, float, float], c: Any, u: 
 _LEFT, _RIGHT, _DIAPHRAGM = (1.0, 0.0, 1.0), (0.125, 0.0, 0.1), 0.5
 
 
+def _start(k: int) -> Formula:
+    return Formula(None, lambda x: jnp.where(x < _DIAPHRAGM, _LEFT[k], _RIGHT[k]))
+
+
+def _exact(k: int) -> Formula:
+    return Formula(None, lambda t, x, gamma: shock_tube(t, x, gamma, k))
+
+
+# Made once, so that two problems built alike are equal.
+_START, _EXACT = tuple(map(_start, range(3))), tuple(map(_exact, range(3)))
+
+
 @catalogued("Whitham (1974), Linear and Nonlinear Waves, section 2.8: a sine wave that breaks")
 def burgers_shock(mean: Any = 0.5, amplitude: Any = 1.0) -> Problem:
     """u_t + (u^2 / 2)_x = 0 on [0, 2] x [0, 2 pi], periodic, u(0, x) = mean + amplitude sin x.
@@ -138,15 +150,13 @@ def sod(gamma: Any = 1.4) -> Problem:
 
     A fan, a contact and a shock leave the diaphragm; the exact solution is self-similar.
     """
-    start = lambda k: Formula(None, lambda x: jnp.where(x < _DIAPHRAGM, _LEFT[k], _RIGHT[k]))  # noqa: E731
-    exact = lambda k: Formula(None, lambda t, x, gamma: shock_tube(t, x, gamma, k))  # noqa: E731
     names = euler_equation.unknowns
     return Problem(
         euler_equation,
         Box(t=(0, 0.2), x=(0, 1)),
         coefficients={"gamma": gamma},
-        initial={name: start(k) for k, name in enumerate(names)},
+        initial=dict(zip(names, _START, strict=True)),
         boundary={"x": Outflow()},
-        exact={name: exact(k) for k, name in enumerate(names)},
+        exact=dict(zip(names, _EXACT, strict=True)),
         reference=Exact(floor=1e-13),
     )

@@ -34,7 +34,7 @@ class FiniteVolume:
         d/dt M(u) + d/dx F(u) + ... = d/dx (D u_x) + ... - S(u)
 
     with densities, fluxes and sources taken from the equation. Space: limited linear reconstruction and the HLL flux, whose
-    wave speeds are eigenvalues of the flux Jacobian, by automatic differentiation. Time: Heun's method for fluxes and sources,
+    wave speeds are the eigenvalues of the flux Jacobian, itself derived from the equation. Time: Heun's method for fluxes and sources,
     an L-stable implicit one for diffusion along each axis, in Strang's order. Second order where the field is smooth, first
     at shocks, which travel at the right speed.
 

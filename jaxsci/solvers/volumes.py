@@ -13,22 +13,27 @@ last one.  Two ghost cells continue the averages beyond a wall:
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import sympy
 
 from jaxsci.equations import Equation
 from jaxsci.equations.conservation import BalanceLaw, balance_law
 from jaxsci.equations.evaluation import evaluate, partials_in
+from jaxsci.equations.expression import unknown
 from jaxsci.problems import Formula, Periodic, Problem
 from jaxsci.problems.conditions import Boundary
 from jaxsci.solvers.newton import root
 from jaxsci.solvers.reconstruction import slopes
 from jaxsci.solvers.riemann import extreme_eigenvalues, hll
 
+_ZERO = None  # an entry of a matrix that is zero for every state
 _GAUSS = np.polynomial.legendre.leggauss(3)  # per cell and axis, for initial averages
 
 
@@ -129,20 +134,29 @@ class Volumes:
         return jnp.stack([zero if f is None else self._values(f, u, coordinates, coefficients) for f in formulas])
 
     def speeds(self, i: int, u: Any, coordinates: Mapping[str, Any], coefficients: Any) -> tuple[Any, Any]:
-        """The smallest and the largest wave speed of states: eigenvalues of dF/dM = (dF/du) (dM/du)^-1, by JAX."""
-        densities = lambda v: self.densities(v, coordinates, coefficients)  # noqa: E731
-        along = lambda v: self.fluxes(i, v, coordinates, coefficients)  # noqa: E731
-        columns = []
-        for row in range(len(self.law.densities)):
-            tangent = jnp.zeros_like(u)
-            for step in self.law.recovery:  # du that changes this density alone: forward substitution
-                k = self.equation.unknowns.index(step.unknown)
-                unit = jnp.zeros_like(u).at[k].set(1)
-                change = jax.jvp(densities, (u,), (tangent,))[1][step.row]
-                slope = jax.jvp(densities, (u,), (unit,))[1][step.row]
-                tangent = tangent.at[k].set(((1.0 if step.row == row else 0.0) - change) / slope)
-            columns.append(jax.jvp(along, (u,), (tangent,))[1])
-        return extreme_eigenvalues([[column[row] for column in columns] for row in range(len(columns))])
+        """The smallest and the largest wave speed of states: the eigenvalues of dF/dM = (dF/du) (dM/du)^-1."""
+        law, names = self.law, self.equation.unknowns
+        rows = range(len(law.densities))
+
+        def slope(formula, k):  # None where it is zero
+            derivative = sympy.diff(formula, unknown(names[k]).formula)
+            return None if derivative == 0 else self._values(derivative, u, coordinates, coefficients)
+
+        per_density = [[_ZERO] * len(rows) for _ in names]  # du / dM by forward substitution
+        for step in law.recovery:
+            k = names.index(step.unknown)
+            own = slope(law.densities[step.row], k)
+            others = [None if j == k else slope(law.densities[step.row], j) for j in range(len(names))]
+            for row in rows:
+                change = _dot(others, [per_density[j][row] for j in range(len(names))])
+                unit = jnp.ones_like(own) if step.row == row else _ZERO
+                rest = unit if change is _ZERO else -change if unit is _ZERO else unit - change
+                per_density[k][row] = _ZERO if rest is _ZERO else rest / own
+        fluxes = [law.fluxes.get((row, self.names[i]), sympy.S.Zero) for row in rows]
+        slopes_of = [[slope(flux, k) for k in range(len(names))] for flux in fluxes]
+        zero = jnp.zeros(u.shape[1:], u.dtype)
+        matrix = [[_dot(line, [per_density[k][row] for k in range(len(names))]) for row in rows] for line in slopes_of]
+        return extreme_eigenvalues([[zero if entry is _ZERO else entry for entry in line] for line in matrix])
 
     # --- along an axis -----------------------------------------------------------------------------------------------------
 
@@ -155,13 +169,13 @@ class Volumes:
         here = self.mesh(i, [self.axes[i][1 + end]], dtype) | {"t": jnp.asarray(t, dtype)}
         return jnp.asarray(formula(here, coefficients), dtype)
 
-    def ghost(self, i: int, end: int, unknown: str, t: Any, coefficients: Any, dtype: Any) -> tuple[Any, float, float]:
+    def ghost(self, i: int, end: int, name: str, t: Any, coefficients: Any, dtype: Any) -> tuple[Any, float, float]:
         """(a, b, c) such that the k-th ghost cell is a + b * mirrored cell + c * (2 k - 1) * a Neumann slope's step."""
         wall = self.walls(i)[end]
-        kind = wall.kind_for(unknown, self.equation.unknowns)
+        kind = wall.kind_for(name, self.equation.unknowns)
         if kind is None:
             return jnp.zeros((), dtype), 1.0, 0.0
-        formula = wall.for_unknowns(self.equation.unknowns)[unknown]
+        formula = wall.for_unknowns(self.equation.unknowns)[name]
         value = self.wall_value(i, end, formula, t, coefficients, dtype)
         if kind == "dirichlet":
             return 2 * value, -1.0, 0.0
@@ -248,6 +262,12 @@ class Volumes:
         names = {name for name, _ in partials_in(self.law.diffusion[row, axis]) | partials_in(self.law.densities[row])}
         (name,) = names
         return self.equation.unknowns.index(name)
+
+
+def _dot(a: list[Any], b: list[Any]) -> Any:
+    """The sum of products, where None stands for zero."""
+    products = [x * y for x, y in zip(a, b, strict=True) if x is not _ZERO and y is not _ZERO]
+    return functools.reduce(operator.add, products) if products else _ZERO
 
 
 def _density_gap(static: tuple, w: Any, arguments: Any) -> Any:

@@ -135,7 +135,7 @@ def _rewritten(equation: Equation, letters: str, term: sympy.Expr) -> list[tuple
     shown = f"({to_text(term)})_{letters}" if letters else to_text(term)
     if "t" in letters or any("t" in inner for _, inner in partials_in(term)):
         cure = "Write what varies inside the time derivative, as in (u + u**2).t instead of (1 + 2 * u) * u.t."
-    elif len(letters) + max(len(inner) for _, inner in partials_in(term)) > 2 or len(set(letters)) > 1:
+    elif any(len(letters + inner) > 2 or len(set(letters + inner)) > 1 for _, inner in partials_in(term)):
         cure = "Mixed derivatives and orders above two are for js.Spectral."
     else:
         cure = "Write it in conservation form, as in (u * v).x."

@@ -209,7 +209,7 @@ class Volumes:
         return [self.wall_value(i, end, values[u], t, coefficients, dtype) for u in unknowns]
 
     def face_fluxes(self, i: int, u: Any, t: Any, coefficients: Any) -> tuple[Any, Any]:
-        """Fluxes through the faces ``[rows, ..., n + 1]``, and the largest speed in each cell ``[..., n]``."""
+        """Fluxes through the faces ``[rows, ..., n + 1]``, and the largest speed at the faces of each cell ``[..., n]``."""
         extended = self.extend(i, u, 2, t, coefficients)
         half = slopes(extended, self.limiter) / 2
         cells = extended[..., 1:-1]
@@ -226,18 +226,18 @@ class Volumes:
         outside = np.concatenate([[centres[0] - self.width(i)], centres, [centres[-1] + self.width(i)]])
         clock = {"t": t}
         slowest, fastest = self.speeds(i, cells, self.mesh(i, outside, u.dtype) | clock, coefficients)
-        largest = jnp.maximum(-slowest, fastest)[..., 1:-1]
         slowest = jnp.minimum(slowest[..., :-1], slowest[..., 1:])
         fastest = jnp.maximum(fastest[..., :-1], fastest[..., 1:])
         here = self.mesh(i, faces, u.dtype) | clock
         if len(self.equation.unknowns) == 1:  # a flux that is not convex may be steepest between the two states
             middle, _ = self.speeds(i, (left + right) / 2, here, coefficients)
             slowest, fastest = jnp.minimum(slowest, middle), jnp.maximum(fastest, middle)
+        bound = jnp.maximum(-slowest, fastest)
         flux = hll(
             self.densities(left, here, coefficients), self.densities(right, here, coefficients),
             self.fluxes(i, left, here, coefficients), self.fluxes(i, right, here, coefficients), slowest, fastest,
         )  # fmt: skip
-        return flux, largest
+        return flux, jnp.maximum(bound[..., :-1], bound[..., 1:])
 
     def explicit_rates(self, u: Any, t: Any, coefficients: Any) -> tuple[Any, Any, Any]:
         """d(densities)/dt of fluxes and sources, the sources alone, and the largest rate sum_a |speed| / h of any cell."""

@@ -135,7 +135,9 @@ def test_pde_reference_is_within_its_stated_error_of_twice_the_resolution(name):
     walls = bool(problem.walls("x"))
     intervals = len(ours.grid["x"]) - walls
     if name == "diffusion_sorption":  # Chebyshev nodes and an implicit solver: another one here
-        finer = Adaptive(n=2 * intervals, rtol=1e-9, atol=1e-10, solver=diffrax.Kvaerno4(), estimate=False, max_steps=100_000)
+        finer = Adaptive(
+            n=2 * intervals, rtol=1e-9, atol=1e-10, solver=diffrax.Kvaerno4(), estimate=False, max_steps=100_000
+        )
     else:
         finer = Spectral(n=2 * intervals, dt=ours.stats["dt"] / 2, estimate=False, rtol=1e-9)
     theirs = js.solve(problem, finer).fields

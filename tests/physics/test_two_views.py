@@ -32,8 +32,8 @@ SOLVED = {
     "allen_cahn": (S(512), 1.3e-04, S(1024), 2.1e-07),
     "burgers": (S(512, rtol=1e-6), 8.1e-02, S(1024, rtol=1e-6), 7.7e-04),
     "diffusion_sorption": (
-        *(A(n=24, rtol=1e-6, atol=1e-8, solver=STIFF, estimate=False), 2.4e-01),
-        *(A(n=48, rtol=1e-8, atol=1e-9, solver=STIFF, estimate=False), 1.3e-03),
+        *(A(n=24, rtol=1e-6, atol=1e-8, solver=STIFF, estimate=False), 9.5e-04),
+        *(A(n=48, rtol=1e-8, atol=1e-9, solver=STIFF, estimate=False), 1.3e-05),
     ),
     "fisher_kpp": (S(16), 1.6e-04, S(32), 1.2e-07),
     "gray_scott": (None, None, S(8), 6.5e-13),
@@ -47,7 +47,7 @@ SOLVED = {
     "navier_stokes_velocity": (S(4, rtol=1e-3), 6.2e-01, S(8), 3.2e-11),
     "navier_stokes_vorticity": (None, None, S(8), 9.3e-14),
     "poisson": (None, None, S(8), 2.8e-16),
-    "reaction_diffusion": (S(48, rtol=1e-6), 1.3e-03, S(96, rtol=1e-7), 5.1e-06),
+    "reaction_diffusion": (S(64, rtol=1e-6), 2.5e-04, S(128, rtol=1e-7), 1.1e-07),
     "robertson": (A(rtol=1e-4, atol=1e-8), 2.0e-05, A(rtol=1e-7, atol=1e-11), 7.1e-07),
     "vortex_mixing": (S(32, rtol=1e-6), 9.1e-03, S(64, rtol=1e-6), 2.9e-06),
     "wave": (S(8, rtol=1e-5), 2.1e-05, S(8), 1.4e-06),
@@ -82,7 +82,7 @@ CONVERGED = {
     "allen_cahn": ("finer run", 1250, 1.5e-06),
     "gray_scott_spot": ("finer run", 108, 3.7e-05),
     "diffusion_sorption": ("finer run", 40, 1.4e-05),
-    "reaction_diffusion": ("finer run", 108, XXX),
+    "reaction_diffusion": ("finer run", 136, 1.3e-06),
 }
 LONG = {
     "allen_cahn": (np.linspace(0, 0.1, 6), 1024, 2.3e-09),

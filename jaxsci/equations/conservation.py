@@ -20,7 +20,7 @@ from sympy.core.function import AppliedUndef
 from jaxsci._checks import listed
 from jaxsci.equations.equation import Equation
 from jaxsci.equations.evaluation import coordinates_in, partial_of, partials_in
-from jaxsci.equations.expression import COORDINATES
+from jaxsci.equations.expression import COORDINATES, unknown
 from jaxsci.equations.printing import to_text
 from jaxsci.equations.splitting import expanded_terms
 
@@ -91,6 +91,40 @@ def balance_law(equation: Equation) -> BalanceLaw:
                 pending += _rewritten(equation, letters, term)
     recovery = _recovery(equation, tuple(densities.values()))
     return BalanceLaw(tuple(densities.values()), fluxes, diffusion, sources, recovery)
+
+
+@functools.lru_cache(maxsize=128)
+def wave_speeds(equation: Equation, axis: str) -> tuple[tuple[sympy.Expr, sympy.Expr], ...] | None:
+    """The wave speeds along an axis as pairs (c, d), each standing for c - sqrt(d) and c + sqrt(d).
+
+    They are the eigenvalues of dF/dM; None where the characteristic polynomial has no factors of first and second degree only.
+    For a gas they are v and v +- sqrt(gamma p / rho), as in textbooks.
+    """
+    law = balance_law(equation)
+    fields = [unknown(name).formula for name in equation.unknowns]
+    plain = {field: sympy.Dummy(name) for field, name in zip(fields, equation.unknowns, strict=True)}
+    symbols, back = list(plain.values()), {symbol: field for field, symbol in plain.items()}
+    rows = range(len(law.densities))
+    densities = sympy.Matrix([m.xreplace(plain) for m in law.densities]).jacobian(symbols)
+    fluxes = sympy.Matrix([law.fluxes.get((row, axis), sympy.S.Zero).xreplace(plain) for row in rows]).jacobian(symbols)
+    if len(symbols) == 1:
+        return (((fluxes[0] / densities[0]).xreplace(back), sympy.S.Zero),)
+    matrix = (fluxes * densities.inv()).applyfunc(sympy.cancel)
+    if not all(entry.is_rational_function(*symbols) for entry in matrix):
+        return None
+    speed = sympy.Dummy("speed")
+    pairs = []
+    for factor, _ in sympy.factor_list(sympy.numer(sympy.together(matrix.charpoly(speed).as_expr(speed))))[1]:
+        polynomial = sympy.Poly(factor, speed)
+        if polynomial.degree() > 2:
+            return None
+        if polynomial.degree() > 0:
+            *square, slope, rest = polynomial.all_coeffs()
+            centre = -slope / (2 * square[0]) if square else -rest / slope
+            discriminant = centre**2 - rest / square[0] if square else sympy.S.Zero
+            pairs.append((sympy.cancel(centre).xreplace(back), sympy.cancel(discriminant).xreplace(back)))
+    wide = {centre for centre, discriminant in pairs if discriminant != 0}  # c lies between c - sqrt(d) and c + sqrt(d)
+    return tuple(pair for pair in pairs if pair[1] != 0 or pair[0] not in wide)
 
 
 def is_affine(formula: sympy.Expr) -> bool:

@@ -65,7 +65,8 @@ def split(equation: Equation) -> Split:
             if evolving or "t" in letters:
                 raise ValueError(
                     f"{equation.name}: the highest time derivative must stand alone with a constant factor, as in "
-                    f"2 * u.t, or be the only one in its equation; found it in the term {to_text(term)}{'_' + letters if letters else ''}."
+                    f"2 * u.t, or be the only one in its equation; found it in the term "
+                    f"{to_text(term)}{'_' + letters if letters else ''}."
                 )
             rest[row, letters] = rest.get((row, letters), sympy.S.Zero) + term
     return Split(

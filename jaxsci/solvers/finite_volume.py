@@ -34,9 +34,9 @@ class FiniteVolume:
         d/dt M(u) + d/dx F(u) + ... = d/dx (D u_x) + ... - S(u)
 
     with densities, fluxes and sources taken from the equation. Space: limited linear reconstruction and the HLL flux, whose
-    wave speeds are the eigenvalues of the flux Jacobian, itself derived from the equation. Time: Heun's method for fluxes and sources,
-    an L-stable implicit one for diffusion along each axis, in Strang's order. Second order where the field is smooth, first
-    at shocks, which travel at the right speed.
+    wave speeds are the eigenvalues of the flux Jacobian, derived from the equation too. Time: Heun's method for fluxes and
+    sources, an L-stable implicit one for diffusion along each axis, in Strang's order. Second order where the field is
+    smooth, first at shocks, which travel at the right speed.
 
     Args:
       n: cells per axis, one number or one per spatial axis in order, at least 4.
@@ -54,7 +54,7 @@ class FiniteVolume:
       cell, limited, and is linear between saved times.
     Error estimate: of the saved fields, from three numbers of cells: second order where their differences fall at least
       threefold, else order 1/2, that of a jump in L2. ``stats`` has the number of steps, the smallest one (``dt``), the
-      largest Courant number and the least value of every unknown.
+      largest Courant number and the least value of every unknown (with dt given: at the saved times).
     Raises:
       ValueError: the equation is no balance law, or has a diffusion that couples unknowns.
     Reference: van Leer (1979), J. Comput. Phys. 32, 101; Harten, Lax & van Leer (1983), SIAM Rev. 25, 35.

@@ -37,7 +37,7 @@ def extreme_eigenvalues(matrix: list[list[Any]]) -> tuple[Any, Any]:
         return matrix[0][0], matrix[0][0]
     if size == 2:
         (a, b), (c, d) = matrix
-        spread = _root(((a - d) / 2) ** 2 + b * c)
+        spread = safe_root(((a - d) / 2) ** 2 + b * c)
         return (a + d) / 2 - spread, (a + d) / 2 + spread
     if size == 3:
         return _cubic(matrix)
@@ -45,7 +45,7 @@ def extreme_eigenvalues(matrix: list[list[Any]]) -> tuple[Any, Any]:
     return -radius, radius
 
 
-def _root(value: Any) -> Any:
+def safe_root(value: Any) -> Any:
     """sqrt of what is positive but for rounding, with slope 0 where it is not."""
     positive = value > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1)), 0)
@@ -56,7 +56,7 @@ def _cubic(matrix: list[list[Any]]) -> tuple[Any, Any]:
     (a, b, c), (d, e, f), (g, h, i) = matrix
     mean = (a + e + i) / 3
     a, e, i = a - mean, e - mean, i - mean
-    p = _root((a**2 + e**2 + i**2 + 2 * (b * d + c * g + f * h)) / 6)
+    p = safe_root((a**2 + e**2 + i**2 + 2 * (b * d + c * g + f * h)) / 6)
     determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
     cube = 2 * p**3
     ratio = determinant / jnp.where(cube > 0, cube, 1)
@@ -70,7 +70,7 @@ def _radius(matrix: Any) -> Any:
     logarithm, power = jnp.zeros(matrix.shape[:-2], matrix.dtype), 1.0
     tiny = jnp.finfo(matrix.dtype).tiny
     for squaring in range(7):
-        norm = _root(jnp.sum(matrix**2, axis=(-2, -1))) + tiny
+        norm = safe_root(jnp.sum(matrix**2, axis=(-2, -1))) + tiny
         logarithm = logarithm + jnp.log(norm) / power
         matrix = matrix / norm[..., None, None]
         if squaring < 6:

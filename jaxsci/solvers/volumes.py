@@ -24,14 +24,14 @@ import numpy as np
 import sympy
 
 from jaxsci.equations import Equation
-from jaxsci.equations.conservation import BalanceLaw, balance_law
+from jaxsci.equations.conservation import BalanceLaw, balance_law, is_affine, wave_speeds
 from jaxsci.equations.evaluation import evaluate, partials_in
 from jaxsci.equations.expression import unknown
 from jaxsci.problems import Formula, Periodic, Problem
 from jaxsci.problems.conditions import Boundary
 from jaxsci.solvers.newton import root
 from jaxsci.solvers.reconstruction import slopes
-from jaxsci.solvers.riemann import extreme_eigenvalues, hll
+from jaxsci.solvers.riemann import extreme_eigenvalues, hll, safe_root
 
 _ZERO = None  # an entry of a matrix that is zero for every state
 _GAUSS = np.polynomial.legendre.leggauss(3)  # per cell and axis, for initial averages
@@ -134,8 +134,22 @@ class Volumes:
         return jnp.stack([zero if f is None else self._values(f, u, coordinates, coefficients) for f in formulas])
 
     def speeds(self, i: int, u: Any, coordinates: Mapping[str, Any], coefficients: Any) -> tuple[Any, Any]:
-        """The smallest and the largest wave speed of states: the eigenvalues of dF/dM = (dF/du) (dM/du)^-1."""
+        """The smallest and the largest wave speed of states: the eigenvalues of dF/dM = (dF/du) (dM/du)^-1.
+
+        By formula where the characteristic polynomial has factors of second degree at most, else from the matrix.
+        """
         law, names = self.law, self.equation.unknowns
+        formulas = wave_speeds(self.equation, self.names[i])
+        if formulas is not None:
+            lowest, highest = [], []
+            for centre, discriminant in formulas:
+                middle = self._values(centre, u, coordinates, coefficients)
+                spread = 0
+                if discriminant != 0:
+                    spread = safe_root(self._values(discriminant, u, coordinates, coefficients))
+                lowest.append(middle - spread)
+                highest.append(middle + spread)
+            return functools.reduce(jnp.minimum, lowest), functools.reduce(jnp.maximum, highest)
         rows = range(len(law.densities))
 
         def slope(formula, k):  # None where it is zero
@@ -188,15 +202,17 @@ class Volumes:
         distance = jnp.asarray(2 * np.arange(cells) + 1, u.dtype)
         sides = []
         for end, wall in enumerate(self.walls(i)):
-            mirrored = jnp.flip(u[..., -cells:], -1) if end else u[..., :cells]  # nearest first
             if wall.kind == "outflow":
-                mirrored = jnp.broadcast_to(mirrored[..., :1], mirrored.shape)
+                edge = u[..., -1:] if end else u[..., :1]
+                sides.append(jnp.broadcast_to(edge, (*u.shape[:-1], cells)))
+                continue
+            mirrored = jnp.flip(u[..., -cells:] if end else u[..., :cells], -1)
+            order = distance if end else distance[::-1]
             ghosts = []
             for k, name in enumerate(self.equation.unknowns):
                 a, b, c = self.ghost(i, end, name, t, coefficients, u.dtype)
-                ghosts.append(a * (distance if c else 1) + b * mirrored[k])
-            side = jnp.stack(ghosts)
-            sides.append(side if end else jnp.flip(side, -1))
+                ghosts.append(a * (order if c else 1) + b * mirrored[k])
+            sides.append(jnp.stack(ghosts))
         return jnp.concatenate([sides[0], u, sides[1]], axis=-1)
 
     def inflow(self, i: int, end: int, t: Any, coefficients: Any, dtype: Any) -> list[Any] | None:
@@ -229,7 +245,9 @@ class Volumes:
         slowest = jnp.minimum(slowest[..., :-1], slowest[..., 1:])
         fastest = jnp.maximum(fastest[..., :-1], fastest[..., 1:])
         here = self.mesh(i, faces, u.dtype) | clock
-        if len(self.equation.unknowns) == 1:  # a flux that is not convex may be steepest between the two states
+        speeds = wave_speeds(self.equation, self.names[i])
+        if len(self.equation.unknowns) == 1 and not (speeds and is_affine(speeds[0][0])):
+            # the flux may be steepest between the two states
             middle, _ = self.speeds(i, (left + right) / 2, here, coefficients)
             slowest, fastest = jnp.minimum(slowest, middle), jnp.maximum(fastest, middle)
         bound = jnp.maximum(-slowest, fastest)
@@ -241,17 +259,18 @@ class Volumes:
 
     def explicit_rates(self, u: Any, t: Any, coefficients: Any) -> tuple[Any, Any, Any]:
         """d(densities)/dt of fluxes and sources, the sources alone, and the largest rate sum_a |speed| / h of any cell."""
-        total, courant = jnp.zeros_like(u), jnp.zeros(u.shape[1:], u.dtype)
+        changes, rates, sources = [], [], jnp.zeros((), u.dtype)
         for i, name in enumerate(self.names):
             if any(axis == name for _, axis in self.law.fluxes):
                 moved = jnp.moveaxis(u, 1 + i, -1)
                 flux, largest = self.face_fluxes(i, moved, t, coefficients)
-                total = total - jnp.moveaxis(jnp.diff(flux, axis=-1), -1, 1 + i) / self.width(i)
-                courant = courant + jnp.moveaxis(largest, -1, i) / self.width(i)
-        sources = jnp.zeros((), u.dtype)
+                changes.append(jnp.moveaxis((flux[..., :-1] - flux[..., 1:]) / self.width(i), -1, 1 + i))
+                rates.append(jnp.moveaxis(largest / self.width(i), -1, i))
         if self.law.sources:
             sources = -self.sources(u, self.centres(u.dtype) | {"t": t}, coefficients)
-        return total + sources, sources, jnp.max(courant)
+            changes.append(sources)
+        courant = jnp.max(functools.reduce(operator.add, rates)) if rates else jnp.zeros((), u.dtype)
+        return functools.reduce(operator.add, changes or [jnp.zeros_like(u)]), sources, courant
 
     def centres(self, dtype: Any) -> dict[str, Any]:
         """The centres of the cells, shaped to broadcast over them."""

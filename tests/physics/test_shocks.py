@@ -29,7 +29,7 @@ def orders(errors):
 # --- order where the field is smooth ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limiter", ["van_leer", "mc", "none"])
+@pytest.mark.parametrize("limiter", ["van_leer", *(pytest.param(k, marks=pytest.mark.slow) for k in ("mc", "none"))])
 def test_order_is_two_on_a_wave_that_steepens(limiter):
     problem = js.Problem(
         inviscid_burgers_equation, js.Box(t=(0, 0.5), x=(0, 2 * np.pi)), initial={"u": lambda x: 0.5 + js.sin(x)}

@@ -42,7 +42,7 @@ def test_order_in_time_is_two():
     errors = []
     for steps in (4, 8, 16):
         u = start
-        for k in range(steps):
+        for _ in range(steps):
             u, _ = run(which, u, 0.0, 0.2 / steps, coefficients)
         errors.append(float(jnp.max(jnp.abs(u - np.exp(-0.2 * rate) * start))))
     orders = np.log2(np.divide(errors[:-1], errors[1:]))

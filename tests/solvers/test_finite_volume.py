@@ -29,7 +29,9 @@ def box_of_gas(walls):
     return js.Problem(
         euler_equation, js.Box(t=(0, 0.4), x=(0, 1)), coefficients={"gamma": 1.4}, boundary={"x": walls},
         initial={
-            "density": lambda x: jnp.where(x < 0.5, 1.0, 0.2), "velocity": 0.0, "pressure": lambda x: jnp.where(x < 0.5, 2.0, 0.1),
+            "density": lambda x: jnp.where(x < 0.5, 1.0, 0.2),
+            "velocity": 0.0,
+            "pressure": lambda x: jnp.where(x < 0.5, 2.0, 0.1),
         },
     )  # fmt: skip
 
@@ -87,6 +89,7 @@ def test_value_enters_at_one_wall_and_leaves_at_the_other():
     assert errors[0] > 2.8 * errors[1]
 
 
+@pytest.mark.slow
 def test_moving_values_at_the_walls_of_a_diffusion():
     exact = lambda t, x, k: js.exp(-k * t) * js.sin(x) + js.cos(x - 0.3) * js.exp(-k * t)
     problem = js.Problem(
@@ -122,6 +125,7 @@ def test_gradients_in_both_modes_agree_with_differences():
         assert float(reverse[k]) == pytest.approx(float(difference), rel=1e-7)
 
 
+@pytest.mark.slow
 def test_forward_mode_and_vmap_pass_through_the_steps_that_are_found():
     output = moment(fast(n=32))
     values = jax.vmap(output, (0, None))(jnp.asarray([0.4, 0.5, 0.6]), 1.0)
@@ -169,7 +173,8 @@ def test_giving_up_is_reported_and_named():
 # --- error estimates and evaluation ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limiter", ["van_leer", pytest.param("none", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("limiter", ["van_leer", "none"])
 def test_error_estimate_is_honest_on_a_smooth_wave(limiter):
     problem = js.problems.advection(speed=1.0)
     solution = js.solve(problem, V(n=64, limiter=limiter))

@@ -6,7 +6,8 @@ The tour, in the order of use:
 
 - `problems`: the catalogue, ``js.problems.burgers(viscosity=0.01)``; or your own: `Equation` (or the decorator `equation`),
   `Box`, `Problem` with `Dirichlet`, `Neumann`, `Periodic`; `manufactured` solutions.
-- `solve(problem, method)`: `Spectral`, `Staggered`, `Adaptive`, `Neural`, `RandomFeatures`, each returning a `Solution`.
+- `solve(problem, method)`: `Spectral`, `Staggered`, `FiniteVolume`, `Adaptive`, `Neural`, `RandomFeatures`, each returning a
+  `Solution`.
 - `compare(problem, {...})`: the same physics, the same points, the whole cost; `relative_l2`, `read_reference`.
 - the pure core beneath: `residual(problem)(field, coefficients, points)`, `stepper(problem, method)` and `rollout`.
 - `networks`, `learning`: what `Neural` is put together from.
@@ -51,6 +52,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHER
     from jaxsci.problems import Box as Box
     from jaxsci.problems import Dirichlet as Dirichlet
     from jaxsci.problems import Neumann as Neumann
+    from jaxsci.problems import Outflow as Outflow
     from jaxsci.problems import Periodic as Periodic
     from jaxsci.problems import Problem as Problem
     from jaxsci.problems import Solution as Solution
@@ -58,6 +60,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHER
     from jaxsci.problems import solve as solve
     from jaxsci.problems import stepper as stepper
     from jaxsci.solvers import Adaptive as Adaptive
+    from jaxsci.solvers import FiniteVolume as FiniteVolume
     from jaxsci.solvers import Spectral as Spectral
     from jaxsci.solvers import Staggered as Staggered
     from jaxsci.solvers import gradient_memory as gradient_memory
@@ -72,9 +75,10 @@ _WHERE = {
     ),
     "jaxsci.learning": ("Neural", "RandomFeatures"),
     "jaxsci.problems": (
-        *("Box", "Dirichlet", "Neumann", "Periodic", "Problem", "Solution", "manufactured", "solve", "stepper"),
+        *("Box", "Dirichlet", "Neumann", "Outflow", "Periodic", "Problem", "Solution"),
+        *("manufactured", "solve", "stepper"),
     ),
-    "jaxsci.solvers": ("Adaptive", "Spectral", "Staggered", "gradient_memory", "rollout"),
+    "jaxsci.solvers": ("Adaptive", "FiniteVolume", "Spectral", "Staggered", "gradient_memory", "rollout"),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 

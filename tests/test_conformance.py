@@ -31,6 +31,10 @@ def adaptive(solver):
     return js.Adaptive(rtol=1e-10, atol=1e-10, solver=solver, estimate=False)
 
 
+def volumes(n, dt):
+    return js.FiniteVolume(n, dt=dt, estimate=False)
+
+
 MATRIX = {  # a method and the end of the run
     "abc_flow": (spectral(6, 0.05, order=2), 0.2),
     "advection": (spectral(6, 1e-3), 4e-3),
@@ -39,6 +43,8 @@ MATRIX = {  # a method and the end of the run
     "decaying_turbulence": (spectral(40, 0.02, order=2), 0.04),
     "channel": (staggered((4, 6), 0.05), 0.2),
     "cylinder": (staggered((22, 8), 0.05), 0.2),
+    "burgers_shock": (volumes(8, 0.05), 0.2),
+    "diffusion_sorption": (volumes(8, 10.0), 40.0),
     "fisher_kpp": (spectral(6, 0.05, order=2), 0.2),
     "gray_scott": (spectral(6, 0.05), 0.2),
     "gray_scott_spot": (spectral(8, 1.0, order=3), 4.0),
@@ -54,9 +60,11 @@ MATRIX = {  # a method and the end of the run
     "navier_stokes_velocity": (spectral(6, 0.05, order=2), 0.2),
     "navier_stokes_vorticity": (spectral(6, 0.05), 0.2),
     "poisson": (spectral(6, 1.0), None),
+    "reaction_diffusion": (volumes((6, 8), 0.05), 0.2),
     "robertson": (adaptive(Kvaerno5()), 1e-3),
     "shear_decay": (spectral(6, 0.05), 0.2),
     "taylor_green_3d": (spectral((8, 6, 6), 0.05, order=2), 0.1),
+    "sod": (volumes(8, 0.005), 0.02),
     "vortex_mixing": (spectral((12, 10), 0.05), 0.2),
     "wave": (spectral(6, 0.02), 0.08),
 }
@@ -75,7 +83,9 @@ SLOW = (
     "kuramoto_sivashinsky",
     "lorenz",
     "navier_stokes_vorticity",
+    "reaction_diffusion",
     "robertson",
+    "sod",
     "vortex_mixing",
 )
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MATRIX]

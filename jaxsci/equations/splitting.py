@@ -48,13 +48,13 @@ def split(equation: Equation) -> Split:
     """Split every residual of an equation.
 
     Raises:
-      ValueError: a time derivative occurs nonlinearly or with a varying factor, so that it cannot be solved for.
+      ValueError: a time derivative occurs nonlinearly, or several with varying factors, so that no row can be solved for one.
     """
     linear: dict[tuple[int, str, str], sympy.Expr] = {}
     rest: dict[tuple[int, str], sympy.Expr] = {}
     highest = {u: equation.time_order(u) for u in equation.unknowns}
     for row, residual in enumerate(equation.residuals):
-        for letters, term in _terms(residual.formula, ""):
+        for letters, term in expanded_terms(_with_constant_rate(residual.formula), ""):
             found = _linear_factor(term)
             if found is not None:
                 factor, (unknown, inner) = found
@@ -65,7 +65,8 @@ def split(equation: Equation) -> Split:
             if evolving or "t" in letters:
                 raise ValueError(
                     f"{equation.name}: the highest time derivative must stand alone with a constant factor, as in "
-                    f"2 * u.t; found it in the term {to_text(term)}{'_' + letters if letters else ''}."
+                    f"2 * u.t, or be the only one in its equation; found it in the term "
+                    f"{to_text(term)}{'_' + letters if letters else ''}."
                 )
             rest[row, letters] = rest.get((row, letters), sympy.S.Zero) + term
     return Split(
@@ -78,14 +79,29 @@ def _sorted(letters: str) -> str:
     return "".join(name * letters.count(name) for name in COORDINATES)
 
 
-def _terms(formula: sympy.Expr, outer: str) -> list[tuple[str, sympy.Expr]]:
+def _with_constant_rate(formula: sympy.Expr) -> sympy.Expr:
+    """R(u, x) u_t + ... as u_t + .../R, where this is the only time derivative; any other formula as it is."""
+    if not formula.has(_SYMBOLS["t"]):
+        return formula
+    expanded = formula.doit()
+    rates = [d for d in expanded.atoms(sympy.Derivative) if "t" in subscript(d)]
+    if len(rates) != 1 or partial_of(rates[0]) is None:
+        return formula
+    (rate,) = rates
+    factor = sympy.diff(expanded, rate)
+    if factor.has(rate) or not (factor.atoms(AppliedUndef) or coordinates_in(factor)):
+        return formula
+    return rate + sympy.Add(*(term / factor for term in sympy.Add.make_args(sympy.expand(expanded - factor * rate))))
+
+
+def expanded_terms(formula: sympy.Expr, outer: str) -> list[tuple[str, sympy.Expr]]:
     """The terms of (formula)_outer as (letters, term) with term not differentiated from outside any more than letters say."""
     out = []
     expanded = sympy.expand(formula, power_base=False, power_exp=False, log=False)
     for term in sympy.Add.make_args(expanded):
         constant, varying = term.as_independent(AppliedUndef, *_SYMBOLS.values(), as_Add=False)
         if isinstance(varying, sympy.Derivative) and partial_of(varying) is None:
-            out += [(letters, constant * t) for letters, t in _terms(varying.expr, outer + subscript(varying))]
+            out += [(letters, constant * t) for letters, t in expanded_terms(varying.expr, outer + subscript(varying))]
         else:
             out.append(_conservative(constant, varying, outer))
     return out

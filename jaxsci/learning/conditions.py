@@ -231,6 +231,8 @@ def _check_kinds(problem: Problem) -> None:
         if not walls:
             continue
         kinds = {wall.kind for wall in walls}
+        if "outflow" in kinds:
+            raise ValueError(f"{problem.name}: an Outflow wall of {axis} is for finite volumes; a field cannot hold it.")
         names = [set(wall.for_unknowns(problem.unknowns)) for wall in walls]
         if len(kinds) > 1 or names[0] != names[1]:
             raise ValueError(f"{problem.name}: both walls of {axis} must hold the same kind of condition for a hard ansatz.")

@@ -12,6 +12,7 @@ from jaxsci.problems.catalogue import catalogued as catalogued
 from jaxsci.problems.conditions import Dirichlet as Dirichlet
 from jaxsci.problems.conditions import Mixed as Mixed
 from jaxsci.problems.conditions import Neumann as Neumann
+from jaxsci.problems.conditions import Outflow as Outflow
 from jaxsci.problems.conditions import Periodic as Periodic
 from jaxsci.problems.dispersive import kdv as kdv
 from jaxsci.problems.dispersive import kuramoto_sivashinsky as kuramoto_sivashinsky
@@ -32,6 +33,7 @@ from jaxsci.problems.manufactured import manufactured as manufactured
 from jaxsci.problems.ode import lorenz as lorenz
 from jaxsci.problems.ode import lotka_volterra as lotka_volterra
 from jaxsci.problems.ode import robertson as robertson
+from jaxsci.problems.porous import diffusion_sorption as diffusion_sorption
 from jaxsci.problems.problem import Problem as Problem
 from jaxsci.problems.random_fields import gaussian_random_field as gaussian_random_field
 from jaxsci.problems.random_fields import random_fourier_series as random_fourier_series
@@ -41,8 +43,11 @@ from jaxsci.problems.reaction import allen_cahn as allen_cahn
 from jaxsci.problems.reaction import fisher_kpp as fisher_kpp
 from jaxsci.problems.reaction import gray_scott as gray_scott
 from jaxsci.problems.reaction import gray_scott_spot as gray_scott_spot
+from jaxsci.problems.reaction import reaction_diffusion as reaction_diffusion
 from jaxsci.problems.reference import Converged as Converged
 from jaxsci.problems.reference import Exact as Exact
+from jaxsci.problems.shocks import burgers_shock as burgers_shock
+from jaxsci.problems.shocks import sod as sod
 from jaxsci.problems.solution import Solution as Solution
 from jaxsci.problems.solution import saved_times as saved_times
 from jaxsci.problems.solve import Method as Method

@@ -115,4 +115,22 @@ class Mixed(Wall):
         return hash((self.kind, self._parts))
 
 
+class Outflow(Wall):
+    """An open wall without values: waves leave through it, and what lies beyond continues the field evenly.
+
+    Example:
+      >>> import jaxsci as js
+      >>> boundary = {"x": (js.Dirichlet(1), js.Outflow())}  # enters at the lower wall, leaves at the upper
+    """
+
+    kind = "outflow"
+
+    def __init__(self):
+        self.single = None
+        self.values = ()
+
+    def __repr__(self) -> str:
+        return "Outflow()"
+
+
 Boundary = Periodic | tuple[Wall, Wall]

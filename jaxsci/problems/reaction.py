@@ -1,4 +1,4 @@
-"""Reaction and diffusion: Allen-Cahn, Fisher-KPP, Gray-Scott."""
+"""Reaction and diffusion: Allen-Cahn, Fisher-KPP, Gray-Scott, FitzHugh-Nagumo."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 from jax.numpy import pi
 
-from jaxsci.equations import cos, equation, exp, sqrt
+from jaxsci.equations import cos, equation, exp, sin, sqrt
 from jaxsci.problems.catalogue import catalogued
-from jaxsci.problems.conditions import Dirichlet, Periodic
+from jaxsci.problems.conditions import Dirichlet, Neumann, Periodic
 from jaxsci.problems.domain import Box
 from jaxsci.problems.manufactured import manufactured
 from jaxsci.problems.problem import Problem
@@ -33,6 +33,15 @@ def gray_scott_equation(u, v, diffusivity_u, diffusivity_v, feed, kill):
     return (
         u.t - diffusivity_u * (u.xx + u.yy) + u * v**2 - feed * (1 - u),
         v.t - diffusivity_v * (v.xx + v.yy) - u * v**2 + (feed + kill) * v,
+    )
+
+
+@equation("u v", name="fitzhugh_nagumo", symbols={"diffusivity_u": "D_u", "diffusivity_v": "D_v", "threshold": "k"})
+def fitzhugh_nagumo_equation(u, v, diffusivity_u, diffusivity_v, threshold):
+    """FitzHugh and Nagumo: an activator u and its inhibitor v."""
+    return (
+        u.t - diffusivity_u * (u.xx + u.yy) - u + u**3 + threshold + v,
+        v.t - diffusivity_v * (v.xx + v.yy) - u + v,
     )
 
 
@@ -101,3 +110,23 @@ def gray_scott_spot(diffusivity_u: Any = 1.6e-4, diffusivity_v: Any = 8e-5, feed
         boundary={"x": Periodic(), "y": Periodic()},
         reference=converged("spectral", n=96, rtol=1e-8),
     )  # fmt: skip
+
+
+@catalogued("Takamoto et al. (2022), PDEBench, arXiv:2210.07182, appendix D.9: equations and coefficients, smooth start")
+def reaction_diffusion(diffusivity_u: Any = 1e-3, diffusivity_v: Any = 5e-3, threshold: Any = 5e-3) -> Problem:
+    """FitzHugh-Nagumo on [0, 5] x [-1, 1]^2 between insulated walls.
+
+    The benchmark starts from noise; here the start is smooth, and has no slope at the walls.
+    """
+
+    return Problem(
+        fitzhugh_nagumo_equation,
+        Box(t=(0, 5), x=(-1, 1), y=(-1, 1)),
+        coefficients={"diffusivity_u": diffusivity_u, "diffusivity_v": diffusivity_v, "threshold": threshold},
+        initial={
+            "u": lambda x, y: 0.4 * sin(pi * x / 2) * cos(pi * y) + 0.3 * cos(pi * x) * sin(pi * y / 2),
+            "v": lambda x, y: 0.3 * sin(pi * x / 2) * sin(pi * y / 2),
+        },
+        boundary={"x": Neumann(u=0, v=0), "y": Neumann(u=0, v=0)},
+        reference=converged("spectral", n=96, rtol=1e-8),
+    )

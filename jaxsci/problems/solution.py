@@ -98,6 +98,12 @@ class Solution:
           FloatingPointError: with the cure.
         """
         finite = np.isfinite(np.asarray(self.fields)).all(axis=tuple(range(-1 - len(self.problem.domain.space), 0)))
+        courant = np.max(self.stats.get("courant", 0.0))
+        if finite.all() and courant > 1.01:
+            raise FloatingPointError(
+                f"{self.problem.name}: the Courant number reached {courant:.2g}, and explicit steps are unstable above 1. Give a "
+                "smaller step (dt), or none."
+            )
         if finite.all() and np.all(self.stats.get("succeeded", True)):
             return self
         if not np.all(self.stats.get("succeeded", True)):

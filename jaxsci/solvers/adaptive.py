@@ -208,17 +208,20 @@ def _spectral_reference(problem: Problem, ts: Any, *, n: int, rtol: float) -> So
     return _with_difference(coarse, fine)
 
 
-def _adaptive_reference(problem: Problem, ts: Any, *, rtol: float, atol: float) -> Solution:
-    """Tolerances against a tenth of them: the difference bounds the error of the looser run."""
+def _adaptive_reference(
+    problem: Problem, ts: Any, *, rtol: float, atol: float, n: int = 128, stiff: bool = False
+) -> Solution:
+    """Tolerances against a tenth of them, and n intervals against 2 n in space: the difference bounds the looser run's error."""
     eps = float(jnp.finfo(jnp.result_type(float)).eps)
     rtol, atol = max(rtol, 20 * eps), max(atol, eps)  # what the precision can follow
-    loose = Adaptive(rtol=10 * rtol, atol=10 * atol, estimate=False).solve(problem, ts=ts)
-    tight = Adaptive(rtol=rtol, atol=atol, estimate=False).solve(problem, ts=ts)
+    solver = diffrax.Kvaerno5() if stiff else None
+    loose = Adaptive(rtol=10 * rtol, atol=10 * atol, n=n, solver=solver, estimate=False).solve(problem, ts=ts)
+    tight = Adaptive(rtol=rtol, atol=atol, n=2 * n, solver=solver, estimate=False).solve(problem, ts=ts)
     return _with_difference(loose.check(), tight.check())
 
 
 def _with_difference(coarse: Solution, fine: Solution) -> Solution:
-    every = tuple(max(len(b) // len(a), 1) for a, b in zip(coarse.grid.values(), fine.grid.values(), strict=True))
+    every = tuple(max(round(len(b) / len(a)), 1) for a, b in zip(coarse.grid.values(), fine.grid.values(), strict=True))
     shared = fine.fields[(slice(None), slice(None), *(slice(None, None, step) for step in every))]
     # A kink's error counts for more among few points than among many: state the larger.
     few = (slice(None), slice(None), *(slice(None, None, max(len(x) // 256, 1)) for x in coarse.grid.values()))

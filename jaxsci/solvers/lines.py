@@ -203,7 +203,7 @@ class FourierLines:
             matrix[row] = [jnp.where(dead, 1.0 if u == name else 0.0, m) for u, m in zip(unknowns, matrix[row], strict=True)]
             known[row] = [jnp.where(dead, 0.0, value) for value in known[row]]
             weight[row] = jnp.where(dead, 0.0, weight[row])
-        inverse = _inverse(matrix, _parities(parts.linear, unknowns), modes)
+        inverse = _inverse(matrix, _parities(parts, unknowns), modes)
         solved = [[-sum(row[k] * known[k][j] for k in range(n)) for j in range(size)] for row in inverse]
         forced = [[-row[r] * weight[r] for r in parts.rest_rows] for row in inverse]  # w = solved e + forced N
         linear, rates = [], []
@@ -311,9 +311,11 @@ class FourierLines:
         parts = self.parts
         modes = {name: state[i] for i, (name, k) in enumerate(parts.components) if k == 0}
         if parts.algebraic:
-            values = combine(operators.algebraic, state) if parts.components else 0
+            found = [combine(operators.algebraic, state)] if parts.components else []
             if parts.rest:
-                values = values + combine(operators.algebraic_rest, self.rest_modes(operators, coefficients, state, t))
+                rows = self.rest_modes(operators, coefficients, state, t)
+                found.append(combine(operators.algebraic_rest, rows))
+            values = sum(found[1:], found[0])
             modes |= {name: value for (name, _), value in zip(parts.algebraic, values, strict=True)}
         return jnp.stack([modes[name] for name in self.equation.unknowns])
 
@@ -344,27 +346,26 @@ def _stacked(rows: list[list[Any]], modes: tuple[int, ...]) -> Any:
     return jnp.stack([jnp.stack([jnp.broadcast_to(value, modes) for value in row]) for row in rows])
 
 
-def _parities(linear: tuple[LinearTerm, ...], unknowns: tuple[str, ...]) -> tuple[list[int], list[int]] | None:
+def _parities(parts: Structure, unknowns: tuple[str, ...]) -> tuple[list[int], list[int]] | None:
     """Numbers r and c with: term by term, r[row] + c[unknown] is odd where the term differentiates an odd number of times.
 
-    Odd derivatives multiply a mode by an imaginary number, so that with these phases taken out the matrix is real. None
-    where terms of both kinds stand at one place.
+    Odd derivatives multiply a mode by an imaginary number, so that with these phases taken out the matrix of rates and
+    algebraic unknowns is real. None where terms of both kinds stand at one place.
     """
-    n = len(unknowns)
-    rows: list[int | None] = [None] * n
-    columns: list[int | None] = [None] * n
-    edges = {(t.row, unknowns.index(t.unknown), len(t.letters.replace("t", "")) % 2) for t in linear}
-    for start in range(n):
-        rows[start] = 0 if rows[start] is None else rows[start]
-        for _ in range(2 * n):
-            for row, column, odd in edges:
-                if rows[row] is not None and columns[column] is None:
-                    columns[column] = (rows[row] + odd) % 2
-                elif rows[row] is None and columns[column] is not None:
-                    rows[row] = (columns[column] + odd) % 2
-    found = [r or 0 for r in rows], [c or 0 for c in columns]
-    fits = all((found[0][row] + found[1][column] + odd) % 2 == 0 for row, column, odd in edges)
-    return found if fits else None
+    terms = [t for t in parts.linear if (t.unknown, t.letters.count("t")) not in parts.components]
+    edges = [(t.row, unknowns.index(t.unknown), len(t.letters.replace("t", "")) % 2) for t in terms]
+    rows: dict[int, int] = {}
+    columns: dict[int, int] = {}
+    for start in range(len(unknowns)):
+        rows.setdefault(start, 0)
+        for row, column, odd in edges * len(unknowns):  # spread from row to unknown to row
+            if row in rows:
+                columns.setdefault(column, (rows[row] + odd) % 2)
+            elif column in columns:
+                rows[row] = (columns[column] + odd) % 2
+    if any((rows[row] + columns[column] + odd) % 2 for row, column, odd in edges):
+        return None
+    return [rows[i] for i in range(len(unknowns))], [columns.get(i, 0) for i in range(len(unknowns))]
 
 
 def _inverse(

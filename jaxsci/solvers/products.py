@@ -113,7 +113,7 @@ def _advection(term: RestTerm) -> tuple[tuple[str, str, str], sympy.Expr] | None
     """((a, b, axis), c) where a term is c a b_axis; c (a^2)_axis is one too."""
     constant, varying = term.formula.as_independent(AppliedUndef, *_COORDINATES, as_Add=False)
     factors = [partial_of(factor) for factor in sympy.Mul.make_args(varying)]
-    if varying.is_Pow and varying.exp == 2 and len(term.letters) == 1:
+    if isinstance(varying, sympy.Pow) and varying.exp == 2 and len(term.letters) == 1:
         base = partial_of(varying.base)
         return ((base[0], base[0], term.letters), 2 * constant) if base and not base[1] else None
     if term.letters or len(factors) != 2 or None in factors:

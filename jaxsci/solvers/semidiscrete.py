@@ -99,15 +99,15 @@ def _states(
     even = (times.ts[-1] - times.start) / max(len(times.ts) - 1, 1)
     shared = etdrk.tables(lines.kind, operators.linear, even / steps, order) if uniform else None
 
-    def interval(state, span):
+    def to_next(state, span):
         start, end = span
         table = shared
         if table is None:
             table = etdrk.tables(lines.kind, operators.linear, (end - start) / steps, order)
         return (state := _advance(lines, order, table, nonlinear, state, start, steps, gradient)), state
 
-    if gradient not in ("tape", "forward"):  # between saved times, begin again from the saved state
-        interval = jax.checkpoint(interval)
+    # Between saved times the backward pass begins again from the saved state.
+    interval = to_next if gradient in ("tape", "forward") else jax.checkpoint(to_next)
     if uniform:  # the first interval is empty, the others are equal
         initial = initial.astype(jnp.result_type(initial, operators.linear))
         _, states = jax.lax.scan(interval, initial, (starts[1:], times.ts[1:]))

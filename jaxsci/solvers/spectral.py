@@ -215,11 +215,8 @@ class _Plan:
         return float(relative_difference(run.states, self.controlled_run(self.times, rtol, parts=2).states))
 
     def controlled_run(self, times: Times, rtol: float, parts: int = 1) -> ControlledRun:
-        limit = jnp.asarray(_MOST_STEPS)
-        rtol = jnp.asarray(rtol, times.ts.dtype)
-        return states_with_controlled_steps(
-            self.lines, self.order, self.problem, times, rtol, limit, jnp.asarray(parts, times.ts.dtype)
-        )
+        numbers = jnp.asarray(rtol, times.ts.dtype), jnp.asarray(_MOST_STEPS), jnp.asarray(parts, times.ts.dtype)
+        return states_with_controlled_steps(self.lines, self.order, self.problem, times, *numbers)
 
     def densify(
         self, states: Any, integrate: Callable[[Times], Any], tolerance: float

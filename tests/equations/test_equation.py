@@ -6,9 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+import sympy
 
 import jaxsci as js
-from jaxsci.equations import unknown
+from jaxsci.equations import coordinate, unknown
 from jaxsci.equations.splitting import split
 from jaxsci.problems import Formula
 
@@ -209,16 +210,31 @@ def test_systems_split_row_by_row():
 @pytest.mark.parametrize(
     "function",
     [
-        lambda u: u * u.t - u.xx,
-        lambda u, x: x * u.t - u.xx,
-        lambda u: (u * u).t - u.xx,
-        lambda u: u.t**2 - u.xx,
-        lambda u: u.tt + u * u.tt - u.xx,
+        lambda u, v: (u.t**2 - u.xx, v.t),
+        lambda u, v: (u.t + u * v.t, v.t - v.xx),
+        lambda u, v: (u * u.t + v.t, v.t - v.xx),
     ],
 )
 def test_time_derivatives_that_cannot_be_solved_for_are_named(function):
     with pytest.raises(ValueError, match=r"highest time derivative must stand alone .* found it in the term .*u"):
-        split(js.Equation(function))
+        split(js.Equation(function, "u v"))
+
+
+@pytest.mark.parametrize(
+    ("function", "letters", "rest"),
+    [
+        (lambda u: (1 + u) * u.t - u.xx, "t", -u.xx / (1 + u)),
+        (lambda u: (u + u**3).t - u.xx, "t", -u.xx / (1 + 3 * u**2)),
+        (lambda u, x: x * u.t - u.xx, "t", -u.xx / coordinate("x")),
+        (lambda u: u.tt + u * u.tt - u.xx, "tt", -u.xx / (1 + u)),
+    ],
+)
+def test_varying_factor_of_the_only_time_derivative_divides_the_rest(function, letters, rest):
+    equation = js.Equation(function)
+    assert _linear(equation) == {(0, "u", letters): "1"}
+    (found,) = (term for term in split(equation).rest)
+    assert found.letters == ""
+    assert sympy.simplify(found.formula - rest.formula) == 0
 
 
 def test_lower_time_derivatives_may_be_nonlinear():

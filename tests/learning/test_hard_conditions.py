@@ -56,7 +56,7 @@ def own_problems():
 
 
 OWN = own_problems()
-REFUSED = {"allen_cahn", "lid_driven_cavity", "cylinder"}  # see the last tests
+REFUSED = {"allen_cahn", "lid_driven_cavity", "cylinder", "diffusion_sorption", "sod"}  # see the last tests
 PROBLEMS = {name: entry.build for name, entry in CATALOGUE.items() if name not in REFUSED} | {
     name: (lambda p=p: p) for name, p in OWN.items()
 }
@@ -173,6 +173,13 @@ def heat_on(initial, **boundary):
 def test_walls_of_different_kinds_are_refused():
     with pytest.raises(ValueError, match="heat: both walls of x must hold the same kind of condition"):
         HardConditions(heat_on(0, x=(js.Dirichlet(0), js.Neumann(0))))
+
+
+def test_open_walls_and_mixed_walls_of_the_catalogue_are_refused():
+    with pytest.raises(ValueError, match="sod: an Outflow wall of x is for finite volumes; a field cannot hold it"):
+        HardConditions(js.problems.sod())
+    with pytest.raises(ValueError, match="diffusion_sorption: both walls of x must hold the same kind of condition"):
+        HardConditions(js.problems.diffusion_sorption())
 
 
 def test_prescribed_slopes_are_refused_with_the_method_that_carries_them():

@@ -2,6 +2,7 @@
 
 import importlib
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -133,10 +134,16 @@ FOURIER = [n for n in WITH_RECIPE if CATALOGUE[n].build()._reference.recipe == "
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FOURIER if len(CATALOGUE[name].build().domain.space) in (1, 2)])
 def test_pde_reference_is_within_its_stated_error_of_twice_the_resolution(name):
-    ours = reference(name)
-    points = len(ours.grid["x"])
-    finer = Spectral(n=2 * points, dt=ours.stats["dt"] / 2, estimate=False, rtol=1e-9)
-    theirs = js.solve(CATALOGUE[name].build(), finer).fields
+    ours, problem = reference(name), CATALOGUE[name].build()
+    walls = bool(problem.walls("x"))
+    intervals = len(ours.grid["x"]) - walls
+    if name == "diffusion_sorption":  # Chebyshev nodes and an implicit solver: another one here
+        finer = Adaptive(
+            n=2 * intervals, rtol=1e-9, atol=1e-10, solver=diffrax.Kvaerno4(), estimate=False, max_steps=100_000
+        )
+    else:
+        finer = Spectral(n=2 * intervals, dt=ours.stats["dt"] / 2, estimate=False, rtol=1e-9)
+    theirs = js.solve(problem, finer).fields
     shared = theirs[(slice(None), slice(None), *(slice(None, None, 2),) * (theirs.ndim - 2))]
     assert relative(ours.fields, shared) < float(ours.error_estimate)
 

@@ -90,12 +90,11 @@ def rollout(
             jax.debug.callback(lambda i, t: progress(f"step {i} of {steps}, t = {t:.6g}"), at, state.t)
         return state.t, stepper.decode(state), _courant(stepper, state)
 
-    keeps_all = gradient in ("tape", "forward") or steps == save_every
+    keeps_all = gradient in ("tape", "forward") or steps == save_every  # else begin again from each saved state
+    body = until_saved if keeps_all else jax.checkpoint(until_saved)
     start = state.t, stepper.decode(state), _courant(stepper, state)
     bad = jnp.where(_is_finite(state), -1, 0)
-    (final, bad), later = jax.lax.scan(
-        until_saved if keeps_all else jax.checkpoint(until_saved), (state, bad), jnp.arange(steps // save_every)
-    )
+    (final, bad), later = jax.lax.scan(body, (state, bad), jnp.arange(steps // save_every))
     ts, fields, courant = jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), start, later)
     worst = jnp.argmax(jnp.where(jnp.isfinite(courant), courant, -1))
     return Trajectory(ts, fields, final, Status(bad, courant[worst], worst * save_every))

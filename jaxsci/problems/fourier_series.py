@@ -99,7 +99,8 @@ class FourierSeries:
         return dataclasses.replace(self, modes=factor * self.modes)
 
     def __repr__(self) -> str:
-        return f"FourierSeries(modes up to {self.highest} on lengths {self.lengths})"
+        modes = f"modes up to {self.highest}" if hasattr(self.modes, "shape") else "a tree of another kind"
+        return f"FourierSeries({modes} on lengths {self.lengths})"
 
 
 def wavenumbers(highest: tuple[int, ...], axis: int) -> np.ndarray:

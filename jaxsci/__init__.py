@@ -8,7 +8,8 @@ The tour, in the order of use:
   `Box`, `Problem` with `Dirichlet`, `Neumann`, `Periodic`; `manufactured` solutions.
 - `solve(problem, method)`: `Spectral`, `Adaptive`, `Neural`, `RandomFeatures`, each returning a `Solution`.
 - `compare(problem, {...})`: the same physics, the same points, the whole cost; `relative_l2`, `read_reference`.
-- the pure core beneath: `residual(problem)(field, coefficients, points)`, `stepper(problem, method)` and `rollout`.
+- the pure core beneath: `residual(problem)(field, coefficients, points)`, `stepper(problem, method)`, `rollout` and,
+  for long ones that go to a file, `stream` and `read_trajectory`.
 - `networks`, `learning`: what `Neural` is put together from.
 
 Names load on first use, so that ``import jaxsci`` stays cheap.
@@ -60,7 +61,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHER
     from jaxsci.solvers import Adaptive as Adaptive
     from jaxsci.solvers import Spectral as Spectral
     from jaxsci.solvers import gradient_memory as gradient_memory
+    from jaxsci.solvers import read_trajectory as read_trajectory
     from jaxsci.solvers import rollout as rollout
+    from jaxsci.solvers import stream as stream
 
 _FOLDERS = ("compare", "equations", "learning", "networks", "problems", "solvers")  # compare is a folder that can be called
 _WHERE = {
@@ -73,7 +76,7 @@ _WHERE = {
     "jaxsci.problems": (
         *("Box", "Dirichlet", "Neumann", "Periodic", "Problem", "Solution", "manufactured", "solve", "stepper"),
     ),
-    "jaxsci.solvers": ("Adaptive", "Spectral", "gradient_memory", "rollout"),
+    "jaxsci.solvers": ("Adaptive", "Spectral", "gradient_memory", "read_trajectory", "rollout", "stream"),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 

@@ -12,8 +12,9 @@ import jaxsci as js
 # A change here is a change of the public interface: it belongs in CHANGELOG.md.
 PUBLIC = """
     Adaptive Box Dirichlet Equation Expression Neumann Neural Periodic Problem RandomFeatures Report Solution Spectral
-    absolute arctan compare cos cosh equation equations erf exp learning log manufactured networks problems read_reference
-    relative_l2 residual sin sinh solve solvers sqrt stepper tan tanh
+    absolute arctan compare cos cosh equation equations erf exp gradient_memory learning log manufactured networks
+    problems read_reference read_trajectory relative_l2 residual rollout sin sinh solve solvers sqrt stepper stream tan
+    tanh
 """
 FOLDERS = ("compare", "equations", "learning", "networks", "problems", "solvers")
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxsci._checks import check_keys, is_traced, is_whole
 from jaxsci._types import Progress
+from jaxsci.equations import Equation
 from jaxsci.solvers import trajectory_file
 from jaxsci.solvers.trajectory import Status, courant_of, is_finite
 from jaxsci.solvers.trajectory_file import Checkpoint, Layout
@@ -160,17 +161,32 @@ def _layout(stepper: Any, start: Any, saves: int, chunk: int | None) -> Layout:
 def _settings(stepper: Any, layout: Layout, steps: int, save_every: int, state: Any) -> dict[str, Any]:
     """What decides the numbers of a run, for a file to be compared with."""
     problem = stepper.problem
-    fields = dataclasses.fields(stepper) if dataclasses.is_dataclass(stepper) else ()
-    options = {f.name: v for f in fields if isinstance(v := getattr(stepper, f.name), bool | int | float | str)}
     coefficients = {k: float(v) if np.ndim(v) == 0 and not callable(v) else str(v) for k, v in problem.coefficients.items()}
     return {
         "problem": problem.name, "equation": repr(problem.equation), "domain": repr(problem.domain),
         "coefficients": json.dumps(coefficients), "identity": problem.identity,
-        "method": type(stepper).__name__, **options, "dt": float(stepper.dt),
-        "n": " x ".join(str(len(x)) for x in layout.grid.values()), "dtype": str(layout.dtype),
+        "method": type(stepper).__name__, **_options(stepper), "dt": float(stepper.dt),
+        "n": " x ".join(str(len(x)) for x in layout.grid.values()),
+        "grid": _digest(b"".join(np.asarray(x).tobytes() for x in stepper.grid.values())), "dtype": str(layout.dtype),
         "steps": int(steps), "save_every": int(save_every), "chunk": int(layout.chunk),
-        "start": "initial" if state is None else hashlib.blake2b(_to_bytes(state), digest_size=8).hexdigest(),
+        "start": "initial" if state is None else _digest(_to_bytes(state)),
     }  # fmt: skip
+
+
+def _options(method: Any, prefix: str = "") -> dict[str, bool | int | float | str]:
+    """The plain numbers and words in a dataclass and in those that it holds: order, share of kept modes and the like."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(method) if dataclasses.is_dataclass(method) else ():
+        value = getattr(method, field.name)
+        if isinstance(value, bool | int | float | str):
+            found[prefix + field.name] = value
+        elif not isinstance(value, Equation):
+            found |= _options(value, f"{prefix}{field.name}.")
+    return found
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 def _provenance(stepper: Any) -> dict[str, str]:
@@ -195,8 +211,10 @@ def _from_bytes(data: bytes, like: Any) -> Any:
     ends = np.cumsum([0] + [leaf.nbytes for leaf in leaves])
     if ends[-1] != len(data):
         raise ValueError(f"The stored state has {len(data)} bytes, the stepper's has {ends[-1]}: it is another method's.")
-    parts = [np.frombuffer(data[a:b], leaf.dtype) for a, b, leaf in zip(ends, ends[1:], leaves, strict=False)]
-    made = [jax.device_put(part.reshape(leaf.shape), leaf.sharding) for part, leaf in zip(parts, leaves, strict=True)]
+    made = []
+    for first, last, leaf in zip(ends, ends[1:], leaves, strict=False):
+        part = np.frombuffer(data[first:last], leaf.dtype).reshape(leaf.shape)
+        made.append(jax.device_put(part, leaf.sharding) if leaf.committed else jnp.asarray(part))
     return jax.tree.unflatten(structure, made)
 
 

@@ -248,7 +248,7 @@ class _Zarr:
 
 
 def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
+    with path.open("r+b") as file:  # some systems sync only what may be written
         os.fsync(file.fileno())
 
 

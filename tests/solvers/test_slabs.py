@@ -137,6 +137,47 @@ def test_a_flow_in_space_on_eight_devices_is_that_on_one(coefficient):
     assert_same_on_eight(found, state=[3, 11, 2, 6], grid=[2, 4, 2, 16, 16])
 
 
+_SOLVED = (
+    _COMMON
+    + """
+import tempfile
+mesh = jax.make_mesh((8,), ("slabs",))
+heat = js.Equation(lambda u, k: u.t - k * (u.xx + u.yy), name="heat")
+walls = js.Problem(
+    heat, js.Box(t=(0, 1), x=(0, 1), y=(0, 1)), coefficients={"k": 0.1}, boundary={"x": js.Dirichlet(0), "y": js.Neumann(0)},
+    initial={"u": lambda x, y: js.sin(np.pi * x) * js.cos(np.pi * y)},
+)
+found = {}
+for problem in (js.problems.gray_scott(), walls):
+    one, many = (js.solve(problem, js.Spectral(16, dt=0.5, mesh=m, estimate=False)) for m in (None, mesh))
+    found[problem.name] = difference(many.fields, one.fields)
+
+stepper = js.stepper(js.problems.vortex_mixing(), js.Spectral(16, dt=0.02, mesh=mesh))
+def stop(_):
+    raise KeyboardInterrupt
+with tempfile.TemporaryDirectory() as folder:
+    run = lambda name, **options: js.stream(stepper, f"{folder}/{name}.h5", 12, save_every=2, chunk=2, **options)
+    whole = run("whole")
+    try:
+        run("stopped", progress=stop)
+    except KeyboardInterrupt:
+        found["stopped_at"] = len(js.read_trajectory(f"{folder}/stopped.h5").ts)
+    resumed = run("stopped", resume=True)
+    found["same_bits"] = np.array_equal(resumed["w"], whole["w"]) and resumed.checkpoint.state == whole.checkpoint.state
+print(json.dumps(found))
+"""
+)
+
+
+@pytest.mark.slow
+def test_solving_and_streaming_go_over_a_mesh_too():
+    """A system that couples its fields in every mode; walls, whose mirrored torus is twice the box; a file that is resumed."""
+    found = child(_SOLVED)
+    assert found["gray_scott"] < 1e-13
+    assert found["heat"] < 1e-13
+    assert (found["stopped_at"], found["same_bits"]) == (2, True)
+
+
 def test_a_batch_over_eight_devices_needs_nothing_from_another():
     found = child(_BATCH)
     assert found["fields"] < 1e-14
@@ -181,7 +222,7 @@ def test_two_processes_compute_the_field_of_one():
         for i in range(2)
     ]
     try:
-        outputs = [process.communicate(timeout=120) for process in processes]
+        outputs = [process.communicate(timeout=200) for process in processes]
     finally:
         for process in processes:
             process.kill()

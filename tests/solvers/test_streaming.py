@@ -122,6 +122,13 @@ def test_a_file_is_a_reference_for_a_comparison(whole):
     assert set(samples.unknowns) == {"w", "psi"}
 
 
+def test_no_more_than_a_chunk_is_held_and_written_at_a_time(stepper, tmp_path, monkeypatch):
+    written, append = [], trajectory_file.append
+    monkeypatch.setattr(trajectory_file, "append", lambda *a: written.append(a[3].shape) or append(*a))
+    js.stream(stepper, tmp_path / "run.h5", 30, save_every=EVERY, chunk=CHUNK)
+    assert written == [(3, 2, 16, 16)] * 3 + [(2, 2, 16, 16)]
+
+
 # --- stopping and going on ---------------------------------------------------------------------------------------------------
 
 
@@ -340,7 +347,7 @@ def test_a_file_of_another_run_is_refused_with_what_differs(whole, stepper):
         js.stream(other, path, STEPS, **go_on)
     with pytest.raises(ValueError, match=r"differs in 'coefficients', 'identity': coefficients is .*0.05.* and .*0.1"):
         js.stream(stepper.with_coefficients(viscosity=0.1), path, STEPS, **go_on)
-    with pytest.raises(ValueError, match=r"differs in 'n': n is '16 x 16' there and '32 x 32' here"):
+    with pytest.raises(ValueError, match=r"differs in 'n', 'grid': n is '16 x 16' there and '32 x 32' here"):
         js.stream(js.stepper(PROBLEM, js.Spectral(32, dt=0.02)), path, STEPS, **go_on)
     with pytest.raises(ValueError, match=r"differs in 'order': order is 4 there and 2 here"):
         js.stream(js.stepper(PROBLEM, js.Spectral(16, order=2, dt=0.02)), path, STEPS, **go_on)

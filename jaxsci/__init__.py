@@ -9,7 +9,8 @@ The tour, in the order of use:
 - `solve(problem, method)`: `Spectral`, `Staggered`, `FiniteVolume`, `Adaptive`, `Neural`, `RandomFeatures`, each returning a
   `Solution`.
 - `compare(problem, {...})`: the same physics, the same points, the whole cost; `relative_l2`, `read_reference`.
-- the pure core beneath: `residual(problem)(field, coefficients, points)`, `stepper(problem, method)` and `rollout`.
+- the pure core beneath: `residual(problem)(field, coefficients, points)`, `stepper(problem, method)`, `rollout` and,
+  for long ones that go to a file, `stream` and `read_trajectory`.
 - `networks`, `learning`: what `Neural` is put together from.
 
 Names load on first use, so that ``import jaxsci`` stays cheap.
@@ -64,7 +65,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHER
     from jaxsci.solvers import Spectral as Spectral
     from jaxsci.solvers import Staggered as Staggered
     from jaxsci.solvers import gradient_memory as gradient_memory
+    from jaxsci.solvers import read_trajectory as read_trajectory
     from jaxsci.solvers import rollout as rollout
+    from jaxsci.solvers import stream as stream
 
 _FOLDERS = ("compare", "equations", "learning", "networks", "problems", "solvers")  # compare is a folder that can be called
 _WHERE = {
@@ -78,7 +81,10 @@ _WHERE = {
         *("Box", "Dirichlet", "Neumann", "Outflow", "Periodic", "Problem", "Solution"),
         *("manufactured", "solve", "stepper"),
     ),
-    "jaxsci.solvers": ("Adaptive", "FiniteVolume", "Spectral", "Staggered", "gradient_memory", "rollout"),
+    "jaxsci.solvers": (
+        *("Adaptive", "FiniteVolume", "Spectral", "Staggered"),
+        *("gradient_memory", "read_trajectory", "rollout", "stream"),
+    ),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 

@@ -13,8 +13,8 @@ import jaxsci as js
 PUBLIC = """
     Adaptive Box Dirichlet Equation Expression FiniteVolume Neumann Neural Outflow Periodic Problem RandomFeatures
     Report Solution Spectral Staggered absolute arctan compare cos cosh equation equations erf exp gradient_memory
-    learning log manufactured networks problems read_reference relative_l2 residual rollout sin sinh solve solvers
-    sqrt stepper tan tanh
+    learning log manufactured networks problems read_reference read_trajectory relative_l2 residual rollout sin sinh
+    solve solvers sqrt stepper stream tan tanh
 """
 FOLDERS = ("compare", "equations", "learning", "networks", "problems", "solvers")
 

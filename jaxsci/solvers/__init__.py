@@ -16,6 +16,10 @@ from jaxsci.solvers.staggered import Staggered as Staggered
 from jaxsci.solvers.staggered import force_on_solid as force_on_solid
 from jaxsci.solvers.stepper import State as State
 from jaxsci.solvers.stepper import Stepper as Stepper
+from jaxsci.solvers.streaming import StoredField as StoredField
+from jaxsci.solvers.streaming import StoredTrajectory as StoredTrajectory
+from jaxsci.solvers.streaming import read_trajectory as read_trajectory
+from jaxsci.solvers.streaming import stream as stream
 from jaxsci.solvers.trajectory import Status as Status
 from jaxsci.solvers.trajectory import Trajectory as Trajectory
 from jaxsci.solvers.trajectory import rollout as rollout

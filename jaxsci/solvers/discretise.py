@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import sympy
+from jax.sharding import Mesh
 
 from jaxsci._checks import is_traced
 from jaxsci.equations import Equation
@@ -16,10 +17,11 @@ from jaxsci.problems import Problem
 from jaxsci.solvers.collocation import CollocationLines
 from jaxsci.solvers.lines import FourierLines, structure
 from jaxsci.solvers.semidiscrete import Lines
+from jaxsci.solvers.slabs import SlabTorus
 from jaxsci.solvers.torus import Axis, Torus
 
 
-def discretise(problem: Problem, n: int | tuple[int, ...]) -> Lines:
+def discretise(problem: Problem, n: int | tuple[int, ...], mesh: Mesh | None = None) -> Lines:
     """Fourier where every axis is periodic or a mirror, Chebyshev collocation otherwise.
 
     Raises:
@@ -34,18 +36,25 @@ def discretise(problem: Problem, n: int | tuple[int, ...]) -> Lines:
         raise ValueError(f"Spectral: n has {len(sizes)} entries for the {len(space)} axes {', '.join(space)}.")
     signs = mirror_signs(problem)
     if signs is not None:
-        return fourier_lines(problem, sizes, signs)
+        return fourier_lines(problem, sizes, signs, mesh)
+    if mesh is not None:
+        raise ValueError(
+            f"Spectral: {problem.name} has walls without a mirror, whose Chebyshev grid does not go over a mesh."
+        )
     return CollocationLines.of(problem, sizes)
 
 
-def fourier_lines(problem: Problem, sizes: tuple[int, ...], signs: tuple[tuple[int, ...], ...]) -> FourierLines:
+def fourier_lines(
+    problem: Problem, sizes: tuple[int, ...], signs: tuple[tuple[int, ...], ...], mesh: Mesh | None = None
+) -> FourierLines:
     """The problem on a torus, with two thirds of the modes kept where it is nonlinear."""
     domain = problem.domain
     axes = tuple(
         Axis(name, *domain[name], size, bool(problem.walls(name))) for name, size in zip(domain.space, sizes, strict=True)
     )
     kept = 2 / 3 if structure(problem.equation).needed else 1.0
-    return FourierLines(problem.equation, Torus(axes, kept), signs)
+    torus = Torus(axes, kept) if mesh is None else SlabTorus(axes, kept, mesh=mesh)
+    return FourierLines(problem.equation, torus, signs)
 
 
 def mirror_signs(problem: Problem) -> tuple[tuple[int, ...], ...] | None:

@@ -18,6 +18,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -228,7 +229,8 @@ class FourierLines:
         at = [unknowns.index(name) for name, _ in parts.algebraic]
         pick = lambda rows: _stacked([rows[i] for i in at], modes) if at and rows[at[0]] else None  # noqa: E731
         source = self._source_modes(coefficients, dtype) if parts.sources.uses else None
-        return Operators(total, _stacked(rates, modes) if rates and rates[0] else None, pick(solved), pick(forced), source)
+        made = Operators(total, _stacked(rates, modes) if rates and rates[0] else None, pick(solved), pick(forced), source)
+        return jax.tree.map(self.torus.spread, made)
 
     def _undetermined(self, name: str) -> np.ndarray:
         """The modes at which every term of an algebraic unknown differentiates along an axis with k = 0."""

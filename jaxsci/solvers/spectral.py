@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxsci._checks import is_whole, results_are_traced
 from jaxsci._timing import Stopwatch
@@ -54,6 +55,8 @@ class Spectral:
       estimate: run once more, with twice the given step or ten times the tolerance, for the error estimate; its time is in
         ``stats["estimate_seconds"]`` and not in the cost. Without it ``dt=None`` is one run at the tolerance `rtol`.
       gradient: what reverse-mode differentiation remembers of the steps, with a given dt; see `jaxsci.rollout`.
+      mesh: a `jax.sharding.Mesh` with one axis, over whose devices a 2-D or 3-D field is spread in slabs of its first axis;
+        the number of its points must be a multiple of theirs.
     Error estimate: the difference of the two runs (Richardson), plus the measured error of interpolation in time, plus
       the share of the field in the highest sixth of the kept modes.
     Fails when: the field has a jump (the series converges slowly: read the error estimate), or walls hold a condition that
@@ -72,6 +75,7 @@ class Spectral:
     rtol: float = 1e-8
     estimate: bool = True
     gradient: GradientPolicy = "auto"
+    mesh: Mesh | None = None
 
     def __post_init__(self):
         sizes = self.n if isinstance(self.n, tuple) else (self.n,)
@@ -84,6 +88,8 @@ class Spectral:
         if not (math.isfinite(self.rtol) and self.rtol > 0):
             raise ValueError(f"Spectral: rtol must be positive, got {self.rtol!r}.")
         check_policy("Spectral", self.gradient)
+        if not (self.mesh is None or isinstance(self.mesh, Mesh)):
+            raise TypeError(f"Spectral: mesh must be a jax.sharding.Mesh, got {self.mesh!r}: jax.make_mesh((8,), ('x',)).")
 
     def solve(
         self, problem: Problem, *, ts: SavedTimes = None, key: Key | None = None, progress: Progress = None
@@ -99,7 +105,7 @@ class Spectral:
 
     def _solve(self, problem: Problem, ts: SavedTimes, progress: Progress) -> tuple[Solution, Stopwatch | None]:
         """The solution, and the part of the time that went into its error estimate."""
-        lines = discretise(problem, self.n)
+        lines = discretise(problem, self.n, self.mesh)
         if problem.is_steady:
             return solve_steady(problem, lines)
         plan = _Plan(lines, self.order, problem, Times.of(problem, ts), self.gradient)
@@ -118,7 +124,7 @@ class Spectral:
             raise ValueError("stepper: give the step, as in js.Spectral(n=256, dt=1e-2).")
         if problem.is_steady:
             raise ValueError(f"stepper: {problem.name} is steady; there is nothing to step.")
-        return Stepper.of(problem, discretise(problem, self.n), self.order, self.dt)
+        return Stepper.of(problem, discretise(problem, self.n, self.mesh), self.order, self.dt)
 
     def _with_step(self, plan: _Plan, dt: float) -> tuple[Solution, Stopwatch | None]:
         steps = plan.steps(dt)

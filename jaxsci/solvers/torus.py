@@ -105,9 +105,7 @@ class Torus:
             return modes
         first = modes.ndim - len(self.axes)
         if len(self.axes) == 3:  # the first axis alone, for the kept modes of the other two: a third of the work less
-            modes = jnp.fft.ifft(self._padded(jnp.moveaxis(modes, first, -1), modes.ndim - 1, 0), norm="forward")
-            modes = self._padded(jnp.moveaxis(modes, -1, first), first + 1, 1)
-            return jnp.fft.irfftn(modes, s=self.shape[1:], axes=(-2, -1), norm="forward")
+            return self.others_to_grid(self.first_to_grid(modes))
         for i in range(len(self.axes) - 1):
             modes = self._padded(modes, first + i, i)
         return jnp.fft.irfftn(modes, s=self.shape, axes=tuple(range(first, modes.ndim)), norm="forward")
@@ -132,13 +130,44 @@ class Torus:
             return values
         first = values.ndim - len(self.axes)
         if len(self.axes) == 3:
-            modes = jnp.fft.rfftn(values, axes=(-2, -1), norm="forward")[..., : self.highest[-1] + 1]
-            modes = jnp.moveaxis(self._cropped(modes, first + 1, 1), first, -1)
-            return jnp.moveaxis(self._cropped(jnp.fft.fft(modes, norm="forward"), values.ndim - 1, 0), -1, first)
+            return self.first_from_grid(self.others_from_grid(values))
         modes = jnp.fft.rfftn(values, axes=tuple(range(first, values.ndim)), norm="forward")[..., : self.highest[-1] + 1]
         for i in range(len(self.axes) - 1):
             modes = self._cropped(modes, first + i, i)
         return modes
+
+    # The first axis and the others apart: what a transform in three dimensions and one over many devices are made of.
+
+    def first_to_grid(self, modes: Any) -> Any:
+        """Modes ``[..., *kept]`` to ``[..., n_x, *kept]``."""
+        first = modes.ndim - len(self.axes)
+        padded = self._padded(jnp.moveaxis(modes, first, -1), modes.ndim - 1, 0)
+        return jnp.moveaxis(jnp.fft.ifft(padded, norm="forward"), -1, first)
+
+    def others_to_grid(self, modes: Any) -> Any:
+        """``[..., n_x, *kept]`` to values, whatever the length of x."""
+        first, others = modes.ndim - len(self.axes), len(self.axes) - 1
+        for i in range(1, others):
+            modes = self._padded(modes, first + i, i)
+        return jnp.fft.irfftn(modes, s=self.shape[1:], axes=tuple(range(-others, 0)), norm="forward")
+
+    def others_from_grid(self, values: Any) -> Any:
+        """The inverse of `others_to_grid`."""
+        first, others = values.ndim - len(self.axes), len(self.axes) - 1
+        modes = jnp.fft.rfftn(values, axes=tuple(range(-others, 0)), norm="forward")[..., : self.highest[-1] + 1]
+        for i in range(1, others):
+            modes = self._cropped(modes, first + i, i)
+        return modes
+
+    def first_from_grid(self, modes: Any) -> Any:
+        """The inverse of `first_to_grid`."""
+        first = modes.ndim - len(self.axes)
+        modes = jnp.fft.fft(jnp.moveaxis(modes, first, -1), norm="forward")
+        return jnp.moveaxis(self._cropped(modes, modes.ndim - 1, 0), -1, first)
+
+    def spread(self, operator: Any) -> Any:
+        """An operator ``[..., *modes]`` placed as the modes are: here, on one device, as it is."""
+        return operator
 
     # --- nodes: where products are evaluated, the grid in whatever order is fastest to transform ----------------------
 

@@ -79,7 +79,7 @@ def rollout(
     def one(carry, i):
         state, bad = carry
         state = stepper.step(state)
-        return state, jnp.where((bad < 0) & ~_is_finite(state), i + 1, bad)
+        return state, jnp.where((bad < 0) & ~is_finite(state), i + 1, bad)
 
     def until_saved(carry, k):
         carry = repeat(lambda c, i: one(c, k * save_every + i), carry, save_every, gradient)
@@ -88,24 +88,25 @@ def rollout(
     def saved(state, at):
         if progress is not None:
             jax.debug.callback(lambda i, t: progress(f"step {i} of {steps}, t = {t:.6g}"), at, state.t)
-        return state.t, stepper.decode(state), _courant(stepper, state)
+        return state.t, stepper.decode(state), courant_of(stepper, state)
 
     keeps_all = gradient in ("tape", "forward") or steps == save_every  # else begin again from each saved state
     body = until_saved if keeps_all else jax.checkpoint(until_saved)
-    start = state.t, stepper.decode(state), _courant(stepper, state)
-    bad = jnp.where(_is_finite(state), -1, 0)
+    start = state.t, stepper.decode(state), courant_of(stepper, state)
+    bad = jnp.where(is_finite(state), -1, 0)
     (final, bad), later = jax.lax.scan(body, (state, bad), jnp.arange(steps // save_every))
     ts, fields, courant = jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), start, later)
     worst = jnp.argmax(jnp.where(jnp.isfinite(courant), courant, -1))
     return Trajectory(ts, fields, final, Status(bad, courant[worst], worst * save_every))
 
 
-def _is_finite(state: Any) -> Any:
+def is_finite(state: Any) -> Any:
     """A sum is finite where all its terms are, and reads the state once."""
     leaves = [jnp.sum(leaf) for leaf in jax.tree.leaves(state) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
     return jnp.all(jnp.stack([jnp.isfinite(jax.lax.stop_gradient(leaf)) for leaf in leaves]))
 
 
-def _courant(stepper: Any, state: Any) -> Any:
+def courant_of(stepper: Any, state: Any) -> Any:
+    """The Courant number of a state; NaN where the stepper does not know it."""
     courant = getattr(stepper, "courant", None)
     return jax.lax.stop_gradient(courant(state)) if courant else jnp.full((), jnp.nan, jnp.result_type(float))

@@ -35,19 +35,19 @@ import jaxsci as js
 # %%
 flow = js.problems.kolmogorov_flow(viscosity=1e-3)
 start = js.problems.turbulent_vorticity(jax.random.key(1), flow.domain, cutoff=12)
-stepper = js.stepper(flow, js.Spectral(n=128, dt=1 / 64))
+stepper = js.stepper(flow, js.Spectral(n=128, dt=1 / 96))
 state = stepper.encode({"w": start.on_grid(128)})
-trajectory = jax.jit(lambda state: js.rollout(stepper, 640, state=state, save_every=160))(state)
+trajectory = jax.jit(lambda state: js.rollout(stepper, 960, state=state, save_every=240))(state)
 trajectory.status
 
 # %% [markdown]
-# No step was bad, and the Courant number says how far from the limit (about 0.9) the steps are.
+# No step was bad, and the largest Courant number is below the limit of the scheme, about 1.35.
 
 # %%
 figure, axes = plt.subplots(1, 5, figsize=(13, 2.8), layout="constrained")
 for axis, t, w in zip(axes, trajectory.ts, trajectory.fields[:, 0], strict=True):
     axis.imshow(w.T, origin="lower", cmap="RdBu_r", vmin=-8, vmax=8)
-    axis.set(title=f"t = {float(t):g}", xticks=[], yticks=[])
+    axis.set(title=f"t = {float(t):.3g}", xticks=[], yticks=[])
 
 # %% [markdown]
 # The energy spectrum tells whether the grid resolves it: the tail has to fall.
@@ -60,7 +60,6 @@ for i in (0, 1, 4):
     axis.loglog(k[1:43], energy[1:43], label=f"t = {float(trajectory.ts[i]):g}")
 axis.set(xlabel="wavenumber", ylabel="energy", ylim=(1e-9, 1))
 axis.legend()
-
 # %% [markdown]
 # ## The memory of a gradient, told before it is spent
 #
@@ -73,7 +72,7 @@ for steps in (100, 1000, 10_000):
     print(f"{steps:6d} steps:", ", ".join(f"{policy} {size / 2**20:.4g}" for policy, size in told.items()))
 
 # %% [markdown]
-# What the compiler reports for a hundred steps, and the gradients, which are the same to the last bit.
+# What the compiler reports for a hundred steps, and the largest difference of the gradients, relative: round-off.
 
 
 # %%
@@ -88,7 +87,7 @@ for policy in ("tape", "sqrt", "recursive"):
     program = jax.jit(jax.grad(enstrophy), static_argnums=1).lower(start.on_grid(128), policy).compile()
     gradients[policy] = program(start.on_grid(128))
     print(f"{policy:9s} {program.memory_analysis().temp_size_in_bytes / 2**20:6.1f} MiB")
-np.array_equal(gradients["tape"], gradients["sqrt"]), np.array_equal(gradients["tape"], gradients["recursive"])
+{p: float(np.abs(g - gradients["tape"]).max() / np.abs(g).max()) for p, g in gradients.items()}
 
 # %% [markdown]
 # ## Back to the start

@@ -3,7 +3,8 @@ r"""The Courant number of a state: how many cells the fields travel in one step.
     C = dt max_x sum_j |a_j(x)| / dx_j,    a_j = d(rest)/d(b_{x_j}), the largest over equations and fields b
 
 a is the speed at which the nonlinear terms carry b along axis j: u for Burgers, (psi_y, -psi_x) for vorticity. The linear
-part is integrated exactly and does not count. A spectral step of order 4 is unstable from about C = 0.9 on (2.83 / pi).
+part is integrated exactly and does not count. A step of order 4 is unstable where dt a k > 2.83, which with the wavenumbers
+that dealiasing keeps, up to 2 pi / (3 dx), is from about C = 1.35 on.
 """
 
 from __future__ import annotations

@@ -32,7 +32,9 @@ def phi_numbers(z: Any, highest: int = 3) -> tuple[Any, ...]:
     exact = [jnp.exp(far)]
     for k in range(highest):
         exact.append((exact[k] - 1.0 / math.factorial(k)) / far)
-    series = [_taylor(near, k) for k in range(highest + 1)]
+    series = [_taylor(near, highest)]
+    for k in reversed(range(highest)):  # phi_k = z phi_{k+1} + 1 / k!, which loses nothing
+        series.insert(0, near * series[0] + 1.0 / math.factorial(k))
     return tuple(jnp.where(small, s, e) for s, e in zip(series, exact, strict=True))
 
 
@@ -54,12 +56,12 @@ def phi_matrices(z: Any, highest: int = 3) -> tuple[Any, ...]:
     norm = jnp.max(jnp.sum(jnp.abs(jax.lax.stop_gradient(z)), axis=-1), axis=-1)
     doublings = jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(norm, 1e-30))) + 1, 0, _DOUBLINGS).astype(jnp.int32)
     scaled = z / (2.0 ** doublings.astype(z.real.dtype))[..., None, None]
-    values = []
-    for k in range(highest + 1):
-        total = identity * (1.0 / math.factorial(k + _TERMS - 1))
-        for j in reversed(range(_TERMS - 1)):
-            total = total @ scaled + identity * (1.0 / math.factorial(k + j))
-        values.append(jnp.broadcast_to(total, z.shape))
+    last = identity * (1.0 / math.factorial(highest + _TERMS - 1))
+    for j in reversed(range(_TERMS - 1)):
+        last = last @ scaled + identity * (1.0 / math.factorial(highest + j))
+    values = [jnp.broadcast_to(last, z.shape)]
+    for k in reversed(range(highest)):
+        values.insert(0, scaled @ values[0] + identity * (1.0 / math.factorial(k)))
 
     def double(values, i):
         phi0 = values[0]

@@ -100,7 +100,10 @@ def states_with_controlled_steps(
     rest = nonlinear(initial, times.start)
     first = jnp.clip(_first_step(initial, rest, rtol, exponent), 1e-6 * whole, whole)
     none = jnp.zeros((), int)
-    carry = _Carry(initial, jnp.asarray(times.start), rest, first, make(first), none, none, jnp.asarray(True))
+    no_table = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(make, first)
+    )  # made in the first step
+    carry = _Carry(initial, jnp.asarray(times.start), rest, first, no_table, none, none, jnp.asarray(True))
     carry, states = jax.lax.scan(interval, carry, jnp.asarray(times.ts))
     return ControlledRun(states, carry.steps, carry.rejected, carry.alive)
 

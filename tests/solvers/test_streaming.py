@@ -1,5 +1,6 @@
 """`js.stream` and `js.read_trajectory`: what is in the file, what survives an interruption, and what is refused."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ formats = pytest.mark.parametrize("ending", [".h5", ".zarr"])
 
 @pytest.fixture(scope="module")
 def stepper():
-    return js.stepper(PROBLEM, js.Spectral(16, dt=0.02))
+    return js.stepper(PROBLEM, js.Spectral(16, order=2, dt=0.02))
 
 
 def run(stepper, path, **options):
@@ -98,7 +99,7 @@ def test_a_file_says_where_it_comes_from(whole, ending):
     assert attributes["equation"] == repr(PROBLEM.equation)
     assert json.loads(attributes["coefficients"]) == PROBLEM.coefficients
     expected = {
-        "problem": "vortex_mixing", "dt": 0.02, "n": "16 x 16", "order": 4, "dtype": "float64", "steps": STEPS,
+        "problem": "vortex_mixing", "dt": 0.02, "n": "16 x 16", "order": 2, "dtype": "float64", "steps": STEPS,
         "save_every": EVERY, "start": "initial", "jax_version": jax.__version__,
     }  # fmt: skip
     assert {name: attributes[name] for name in expected} == expected
@@ -200,12 +201,12 @@ def kill_later(descriptor):
         os.kill(os.getpid(), signal.SIGKILL)
     fsync(descriptor)
 os.fsync = kill_later
-stepper = js.stepper(js.problems.vortex_mixing(), js.Spectral(16, dt=0.02))
+stepper = js.stepper(js.problems.vortex_mixing(), js.Spectral(16, order=2, dt=0.02))
 js.stream(stepper, sys.argv[1], 33, save_every=3, chunk=3)
 """
 
 
-@pytest.mark.parametrize(("ending", "syncs"), [(".h5", 7), (".zarr", 45)])
+@pytest.mark.parametrize(("ending", "syncs"), [(".h5", 9), pytest.param(".zarr", 45, marks=pytest.mark.slow)])
 def test_a_process_that_is_killed_in_the_middle_of_a_write_is_resumed_bit_for_bit(whole, stepper, tmp_path, ending, syncs):
     path = tmp_path / f"run{ending}"
     child = subprocess.run([sys.executable, "-c", _CHILD, path, str(syncs)], capture_output=True, text=True, timeout=120)
@@ -296,7 +297,7 @@ def test_a_second_file_goes_on_where_the_first_ends(whole, stepper, tmp_path):
 
 @pytest.fixture(scope="module")
 def unstable():
-    return js.stepper(js.problems.vortex_mixing(viscosity=1e-4), js.Spectral(16, dt=0.6))
+    return js.stepper(js.problems.vortex_mixing(viscosity=1e-4), js.Spectral(16, order=2, dt=0.35))
 
 
 @pytest.fixture(scope="module")
@@ -342,15 +343,15 @@ def test_a_file_that_exists_is_never_overwritten(whole, stepper, ending):
 
 def test_a_file_of_another_run_is_refused_with_what_differs(whole, stepper):
     path, go_on = whole[".h5"].path, {"save_every": EVERY, "chunk": CHUNK, "resume": True}
-    other = js.stepper(PROBLEM, js.Spectral(16, dt=0.01))
+    other = js.stepper(PROBLEM, js.Spectral(16, order=2, dt=0.01))
     with pytest.raises(ValueError, match=r"run.h5 holds another run, which differs in 'dt': dt is 0.02 there and 0.01 here"):
         js.stream(other, path, STEPS, **go_on)
     with pytest.raises(ValueError, match=r"differs in 'coefficients', 'identity': coefficients is .*0.05.* and .*0.1"):
         js.stream(stepper.with_coefficients(viscosity=0.1), path, STEPS, **go_on)
     with pytest.raises(ValueError, match=r"differs in 'n', 'grid': n is '16 x 16' there and '32 x 32' here"):
-        js.stream(js.stepper(PROBLEM, js.Spectral(32, dt=0.02)), path, STEPS, **go_on)
-    with pytest.raises(ValueError, match=r"differs in 'order': order is 4 there and 2 here"):
-        js.stream(js.stepper(PROBLEM, js.Spectral(16, order=2, dt=0.02)), path, STEPS, **go_on)
+        js.stream(js.stepper(PROBLEM, js.Spectral(32, order=2, dt=0.02)), path, STEPS, **go_on)
+    with pytest.raises(ValueError, match=r"differs in 'order': order is 2 there and 1 here"):
+        js.stream(dataclasses.replace(stepper, order=1), path, STEPS, **go_on)
     with pytest.raises(ValueError, match=r"differs in 'steps': steps is 33 there and 66 here"):
         js.stream(stepper, path, 66, **go_on)
     with pytest.raises(ValueError, match=r"differs in 'start': start is 'initial' there"):
@@ -359,12 +360,12 @@ def test_a_file_of_another_run_is_refused_with_what_differs(whole, stepper):
         jax.enable_x64(False),
         pytest.raises(ValueError, match=r"differs in 'dtype': dtype is 'float64' there and 'float32'"),
     ):
-        js.stream(js.stepper(PROBLEM, js.Spectral(16, dt=0.02)), path, STEPS, **go_on)
+        js.stream(js.stepper(PROBLEM, js.Spectral(16, order=2, dt=0.02)), path, STEPS, **go_on)
 
 
 def test_a_state_of_another_kind_is_refused(whole):
     with pytest.raises(ValueError, match=r"The stored state has .* bytes, the stepper's has .*: it is another method's"):
-        whole[".h5"].final(js.stepper(PROBLEM, js.Spectral(32, dt=0.02)))
+        whole[".h5"].final(js.stepper(PROBLEM, js.Spectral(32, order=2, dt=0.02)))
 
 
 @pytest.mark.parametrize(("steps", "every"), [(10, 3), (0, 1), (10, 0), (10.0, 5)])

@@ -120,6 +120,7 @@ def test_robertson_has_the_published_values():
 # --- PDEs without a closed form ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_kdv_reference_agrees_with_another_integrator():
     problem, ts = CATALOGUE["kdv"].build(), np.linspace(0, 0.25, 31)
     ours = problem.reference(ts)

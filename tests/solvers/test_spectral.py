@@ -77,7 +77,7 @@ def test_chosen_steps_have_no_reverse_mode_and_say_what_has():
         jax.grad(final_sum)(0.1)
 
 
-@pytest.mark.parametrize("gradient", ["tape", "step", "sqrt", "recursive"])
+@pytest.mark.parametrize("gradient", ["sqrt", "recursive"])
 def test_gradient_policies_give_one_gradient(gradient):
     expected = jax.jit(jax.grad(lambda v: final_sum(v, dt=0.05, gradient="auto")))(0.1)
     assert float(jax.jit(jax.grad(lambda v: final_sum(v, dt=0.05, gradient=gradient)))(0.1)) == pytest.approx(
@@ -132,7 +132,7 @@ ESTIMATED = [  # (problem, method, how many times the error at points between sa
     ("burgers", S(512, rtol=1e-6), 3.8),
     ("burgers", S(1024, rtol=1e-6), 12.5),
     ("fisher_kpp", S(16), 2.0),
-    ("fisher_kpp", S(32), 43.0),
+    pytest.param("fisher_kpp", S(32), 43.0, marks=pytest.mark.slow),
     ("gray_scott", S(8), 1.1),
     ("wave", S(8, rtol=1e-5), 1.7),
     ("wave", S(8), 1.7),

@@ -210,6 +210,10 @@ class MacStepper:
         pressure = self.flow.pressure(self.operators, self.problem, velocity, state.t)
         return to_nodes(self.flow, self.problem, Values(velocity, pressure), state.t)
 
+    def courant(self, state: State) -> Float[Array, ""]:
+        """The Courant number of a state: cells per step that the flow crosses, added up over the axes."""
+        return self.flow.courant(state.values.velocity) * self.dt
+
     @property
     def grid(self) -> dict[str, np.ndarray]:
         """The nodes of encode and decode, one array per axis."""

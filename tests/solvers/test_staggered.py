@@ -46,6 +46,10 @@ def test_stepping_is_what_solve_does():
     assert cavity().stats["dt"] == pytest.approx(0.05)
 
 
+def test_courant_number_of_a_state_is_the_one_of_the_run():
+    assert 0.1 < float(stepper().courant(marched()[1])) <= float(cavity().stats["cfl"]) * (1 + 1e-12)
+
+
 def test_solution_is_at_the_nodes_with_the_walls_values():
     solution = cavity()
     assert solution.fields.shape == (3, 3, 9, 11)

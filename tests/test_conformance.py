@@ -79,6 +79,7 @@ SLOW = (
     "channel",
     "cylinder",
     "gray_scott",
+    "gray_scott_spot",
     "kovasznay",
     "kuramoto_sivashinsky",
     "lid_driven_cavity",

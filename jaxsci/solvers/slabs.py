@@ -36,7 +36,8 @@ class SlabTorus(Torus):
         object.__setattr__(self, "mesh", Mesh(self.mesh.devices, self.mesh.axis_names))
         if len(self.axes) < 2:
             raise ValueError(
-                "Spectral: slabs over a mesh need two or three axes of space. For batches shard the states' axis."
+                "Spectral: slabs over a mesh need two or three axes of space. For a batch put jax.shard_map "
+                "around the vmapped rollout."
             )
         if len(self.mesh.axis_names) != 1:
             raise ValueError(

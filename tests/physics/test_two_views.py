@@ -155,7 +155,17 @@ def pointwise_residual(problem, field, coefficients, factor, points):
 
 
 SLOW = (
-    *("abc_flow", "decaying_turbulence", "gray_scott_spot", "kolmogorov_flow", "kuramoto_sivashinsky", "reaction_diffusion"),
+    *(
+        "abc_flow",
+        "decaying_turbulence",
+        "diffusion_sorption",
+        "robertson",
+        "vortex_mixing",
+        "gray_scott_spot",
+        "kolmogorov_flow",
+        "kuramoto_sivashinsky",
+        "reaction_diffusion",
+    ),
     "taylor_green_3d",
 )  # half a minute each; other flows stand for them
 
@@ -260,7 +270,7 @@ def truth_of(name, times):
 
 @pytest.mark.parametrize(
     ("name", "times", "n", "level"),
-    [(name, *row) for name, row in CONVERGED.items()]
+    [pytest.param(name, *row, marks=pytest.mark.slow if name in SLOW else ()) for name, row in CONVERGED.items()]
     + [pytest.param(name, *row, marks=pytest.mark.slow) for name, row in LONG.items()],
 )
 def test_reference_field_has_a_grid_residual_of_its_stated_error(name, times, n, level):

@@ -255,6 +255,7 @@ def coarse_cylinder(inflow, radius):
     return js.solvers.force_on_solid(solution)[-1, 0] * 2 / ((2 * inflow / 3) ** 2 * 0.1)
 
 
+@pytest.mark.slow
 def test_drag_and_its_derivatives_in_inflow_and_radius():
     """Through the whole start of the flow, in both modes, against central differences."""
     at, steps = jnp.array([0.3, 0.05]), np.array([1e-5, 1e-6])

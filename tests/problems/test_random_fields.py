@@ -37,6 +37,7 @@ def test_truncated_series_is_normalised():
     assert one.highest == (4, 4)
 
 
+@pytest.mark.slow
 def test_a_key_is_one_function_in_both_precisions():
     draws = {
         "series": lambda: P.random_fourier_series(jax.random.key(3), SQUARE),

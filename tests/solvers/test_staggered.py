@@ -123,6 +123,7 @@ def test_gradient_of_a_rollout_equals_differences_and_a_batch_equals_a_loop():
     assert float(values[0]) == pytest.approx(float(jnp.sum(fields[-1, :2] ** 2) + fields[1, 2, 2, 5]), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_start_need_not_be_saved_and_the_estimate_is_near_the_error():
     problem = js.problems.channel()
     ts = np.array([0.5, 1.0])

@@ -66,7 +66,7 @@ def test_a_time_derivative_inside_a_product_is_found():
     solution = js.solve(problem, js.Spectral(n=48))
     points = jnp.asarray(np.random.default_rng(0).uniform(0.1, 0.9, (20, 2)))
     assert jnp.abs(js.residual(problem)(solution.field, None, points)).max() < 1e-5
-    assert 0.1 < jnp.abs(solution["u"][-1]).max() < 0.7
+    assert 0.03 < jnp.abs(solution["u"][-1]).max() < 0.05  # without the factor 0.02
 
 
 def test_the_reference_of_another_problem_is_refused():

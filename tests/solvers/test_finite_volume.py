@@ -166,7 +166,7 @@ def test_step_beyond_the_stability_limit_is_reported_and_named():
 def test_giving_up_is_reported_and_named():
     solution = js.solve(burgers(), fast(n=64, max_steps=3))
     assert not solution.stats["succeeded"]
-    with pytest.raises(FloatingPointError, match="did not reach its end.*max_steps"):
+    with pytest.raises(FloatingPointError, match=r"did not reach its end.*max_steps"):
         solution.check()
 
 

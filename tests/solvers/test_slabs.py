@@ -294,7 +294,9 @@ def test_tori_are_equal_where_their_meshes_are(mesh):
 
 
 def test_what_does_not_go_over_a_mesh_is_refused(mesh):
-    with pytest.raises(ValueError, match=r"slabs over a mesh need two or three axes of space. For batches shard"):
+    with pytest.raises(
+        ValueError, match=r"slabs over a mesh need two or three axes of space. For a batch put jax.shard_map"
+    ):
         js.stepper(js.problems.burgers(), js.Spectral(32, dt=0.1, mesh=mesh))
     with pytest.raises(ValueError, match=r"the mesh must have one axis, got \('a', 'b'\)"):
         js.stepper(PROBLEM, js.Spectral(16, dt=0.1, mesh=jax.make_mesh((1, 1), ("a", "b"))))

@@ -415,9 +415,10 @@ def main() -> None:
             if options.json:
                 print(json.dumps(result), flush=True)
                 continue
-            theirs = f"; theirs {result['theirs']:.3g}, ratio {result['ratio']:.3g}" if result.get("theirs") else ""
+            said = {k: f"{v:.3g}" if isinstance(v, float | int) else str(v) for k, v in result.items()}
+            theirs = f"; theirs {said['theirs']}, ratio {said['ratio']}" if result.get("theirs") else ""
             verdict = "meets" if result["meets"] else "MISSES"
-            print(f"{result['name']:72s} {result['ours']:.3g}{theirs}; target {result['target']:.3g}: {verdict}", flush=True)
+            print(f"{said['name']:72s} {said['ours']}{theirs}; target {said['target']}: {verdict}", flush=True)
 
 
 if __name__ == "__main__":

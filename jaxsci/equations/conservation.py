@@ -66,7 +66,8 @@ def balance_law(equation: Equation) -> BalanceLaw:
     for u in equation.unknowns:
         if equation.time_order(u) != 1:
             raise ValueError(
-                f"{equation.name}: a balance law has one time derivative of every unknown, {u} has {equation.time_order(u)}."
+                f"{equation.name}: a balance law has one time derivative of every unknown, {u} has {equation.time_order(u)}. "
+                "An incompressible flow is solved by js.Staggered (in velocity and pressure, with walls) or js.Spectral."
             )
     if len(equation.residuals) != len(equation.unknowns):
         raise ValueError(f"{equation.name}: {len(equation.residuals)} equations for {len(equation.unknowns)} unknowns.")

@@ -24,7 +24,8 @@ def solve(
 
     Args:
       problem: what to solve.
-      method: how: `Spectral`, `Adaptive`, `Neural`, `RandomFeatures`, or anything with the same ``solve``.
+      method: how: `Spectral`, `Staggered` (flow with walls), `FiniteVolume` (shocks), `Adaptive` (ODEs), `Neural`,
+        `RandomFeatures`, or anything with the same ``solve``.
       ts: times to save the solution at, ``[T]``; 51 even ones by default. They decide what is stored, not how accurately
         it is computed. Ignored for steady problems.
       key: a `jax.random.key` for methods that draw random numbers; ``jax.random.key(0)`` by default.
@@ -45,8 +46,8 @@ def solve(
         raise TypeError(f"solve(problem, method): {method.__name__} is a class; give one, js.{method.__name__}(...).")
     if not callable(getattr(method, "solve", None)):
         raise TypeError(
-            f"solve(problem, method): {type(method).__name__} is no method. Use js.Spectral(...), js.Adaptive(...), "
-            "js.Neural(...), js.RandomFeatures(...), or an object with the same solve()."
+            f"solve(problem, method): {type(method).__name__} is no method. Use js.Spectral(...), js.Staggered(...), "
+            "js.FiniteVolume(...), js.Adaptive(...), js.Neural(...), js.RandomFeatures(...), or an object with the same solve()."
         )
     return method.solve(problem, ts=ts, key=key, progress=progress)
 
@@ -55,10 +56,12 @@ def stepper(problem: Problem, method: Any) -> Any:
     """One step of a numerical method as pure functions.
 
     Args:
-      method: a method with a fixed step, such as ``js.Spectral(n=256, dt=1e-2)``.
+      problem: what to step, an initial-value problem.
+      method: a method with a fixed step, such as ``js.Spectral(n=256, dt=1e-2)`` or ``js.Staggered(n=64, dt=1e-2)``.
     Returns:
-      ``s`` with ``s.step(state, coefficients=None) -> state``, ``s.encode(fields) -> state``, ``s.decode(state)`` -> fields
-      on the grid ``[unknowns, *space]``, ``s.initial()`` and ``s.with_coefficients(...)``; all pass jit, vmap, grad, scan.
+      ``s`` with ``s.step(state, coefficients=None) -> state``; ``s.encode(fields) -> state``, fields by name on ``s.grid``, all
+      that have a time derivative, ``{"u": [*space], "v": [*space]}``; ``s.decode(state)`` -> fields on the grid ``[unknowns,
+      *space]``; ``s.initial()`` and ``s.with_coefficients(...)``; all pass jit, vmap, grad, scan.
     Raises:
       TypeError: the method has no fixed step to offer.
     Example:
@@ -70,7 +73,10 @@ def stepper(problem: Problem, method: Any) -> Any:
     """
     _check_problem("stepper", problem)
     if isinstance(method, type) or not callable(getattr(method, "stepper", None)):
-        raise TypeError(f"stepper: {type(method).__name__} has no single step; use js.Spectral(n=..., dt=...).")
+        raise TypeError(
+            f"stepper: {type(method).__name__} has no single step; use js.Spectral(n=..., dt=...) or, for "
+            "flow with walls, js.Staggered(n=..., dt=...). js.solve needs none."
+        )
     return method.stepper(problem)
 
 

@@ -111,6 +111,9 @@ class Stepper:
             return jnp.full((), jnp.nan, self.tables.h.dtype)
         return courant_number(self.lines, self.operators, self.problem.coefficients, state.values, state.t, self.tables.h)
 
+    def __repr__(self) -> str:
+        return f"Stepper({self.problem.name}, order {self.order}, dt {self.dt}, {', '.join(self.grid)})"
+
     @property
     def grid(self) -> dict[str, np.ndarray]:
         """The grid of encode and decode, one array per axis."""

@@ -28,12 +28,23 @@ class Status(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """Saved fields of a rollout, the state to go on from, and its status."""
+    """Saved fields of a rollout, the state to go on from, and its status.
+
+    Attributes:
+      ts: times of the saved fields, ``[saves]``.
+      fields: ``[saves, unknowns, *space]`` on the stepper's ``grid``, unknowns in the order of ``stepper.problem.unknowns``.
+      final: the state at the end, for ``state=`` of another rollout.
+      status: a `Status`.
+    """
 
     ts: Float[Array, " saves"]
     fields: Float[Array, "saves unknowns ..."]
     final: Any
     status: Status
+
+    def __repr__(self) -> str:
+        shape = lambda leaf: f"{jnp.shape(leaf)} {jnp.result_type(leaf)}"  # noqa: E731
+        return f"Trajectory(ts {shape(self.ts)}, fields {shape(self.fields)}, status {self.status})"
 
 
 def rollout(

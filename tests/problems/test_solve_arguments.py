@@ -38,7 +38,7 @@ def test_any_object_with_a_solve_is_a_method():
     [
         (lambda: js.solve(3, METHOD), r"solve\(problem, method\): the first argument must be a Problem, got int"),
         (lambda: js.solve(METHOD, heat), "first argument must be a Problem, got Spectral"),
-        (lambda: js.solve(heat, "spectral"), r"str is no method. Use js.Spectral\(...\), js.Adaptive"),
+        (lambda: js.solve(heat, "spectral"), r"str is no method. Use js.Spectral\(...\), js.Staggered"),
         (lambda: js.solve(heat, js.Spectral), r"Spectral is a class; give .*js.Spectral\(...\)"),
         (lambda: js.stepper(3, METHOD), "stepper.*must be a Problem, got int"),
         (lambda: js.stepper(heat, js.Adaptive()), r"Adaptive has no single step; use js.Spectral\(n=..., dt=...\)"),

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import xarray
 import zarr
 
 import jaxsci as js
@@ -108,6 +107,7 @@ def test_a_file_says_where_it_comes_from(whole, ending):
 @formats
 def test_xarray_opens_it_with_named_dimensions(whole, ending):
     """As users do, with neither options nor warnings."""
+    xarray = pytest.importorskip("xarray")
     path = whole[ending].path
     with (xarray.open_zarr if ending == ".zarr" else xarray.open_dataset)(path) as data:
         assert data["w"].dims == ("t", "x", "y")

@@ -121,12 +121,12 @@ def _advance(lines: Lines, order: int, table: Any, nonlinear: Any, state: Any, t
     if nonlinear is None and not is_traced(steps) and steps == 1:
         return etdrk.step(lines.kind, order, table, None, state, t)
 
-    def step(table, state, i):
+    def step(state, i):
         return etdrk.step(lines.kind, order, table, nonlinear, state, t + i * table.h)
 
     if is_traced(steps):
-        return jax.lax.fori_loop(0, steps, lambda i, state: step(table, state, i), state)
-    return repeat(lambda state, i: step(table, state, i), state, steps, gradient)
+        return jax.lax.fori_loop(0, steps, lambda i, state: step(state, i), state)
+    return repeat(step, state, steps, gradient)
 
 
 class Run(NamedTuple):

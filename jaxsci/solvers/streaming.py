@@ -20,7 +20,7 @@ from jaxsci._checks import check_keys, is_traced, is_whole
 from jaxsci._types import Progress
 from jaxsci.equations import Equation
 from jaxsci.solvers import trajectory_file
-from jaxsci.solvers.trajectory import Status, courant_of, is_finite
+from jaxsci.solvers.trajectory import Status, check_saves, courant_of, is_finite
 from jaxsci.solvers.trajectory_file import Checkpoint, Layout
 
 _CHUNK_BYTES = 2**24  # of the fields in memory by default
@@ -69,10 +69,7 @@ def stream(
       ((11, 65), (), 0.2...)
     """
     path = trajectory_file.check_path("stream", path)
-    if not (is_whole(steps) and is_whole(save_every) and steps >= 1 and save_every >= 1 and steps % save_every == 0):
-        raise ValueError(
-            f"stream: steps must be a multiple of save_every, whole numbers >= 1; got {steps!r}, {save_every!r}."
-        )
+    check_saves("stream", steps, save_every)
     if chunk is not None and not (is_whole(chunk) and chunk >= 1):
         raise ValueError(f"stream: chunk must be a whole number >= 1, got {chunk!r}.")
     if is_traced((stepper, state)):

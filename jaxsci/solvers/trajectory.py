@@ -80,10 +80,7 @@ def rollout(
       ((3, 2, 32, 32), -1)
     """
     save_every = steps if save_every is None else save_every
-    if not (is_whole(steps) and is_whole(save_every) and steps >= 1 and save_every >= 1 and steps % save_every == 0):
-        raise ValueError(
-            f"rollout: steps must be a multiple of save_every, whole numbers >= 1; got {steps!r}, {save_every!r}."
-        )
+    check_saves("rollout", steps, save_every)
     check_policy("rollout", gradient)
     state = stepper.initial() if state is None else state
 
@@ -109,6 +106,14 @@ def rollout(
     ts, fields, courant = jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), start, later)
     worst = jnp.argmax(jnp.where(jnp.isfinite(courant), courant, -1))
     return Trajectory(ts, fields, final, Status(bad, courant[worst], worst * save_every))
+
+
+def check_saves(what: str, steps: Any, save_every: Any) -> None:
+    """Raise where steps are no multiple of the steps between saves."""
+    if not (is_whole(steps) and is_whole(save_every) and steps >= 1 and save_every >= 1 and steps % save_every == 0):
+        raise ValueError(
+            f"{what}: steps must be a multiple of save_every, whole numbers >= 1; got {steps!r}, {save_every!r}."
+        )
 
 
 def is_finite(state: Any) -> Any:

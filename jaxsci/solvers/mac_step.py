@@ -28,6 +28,7 @@ from jaxsci._checks import check_keys
 from jaxsci.problems import Problem
 from jaxsci.solvers import mac_stencils as stencils
 from jaxsci.solvers.fast_diagonal import apply_function, inverse_or_zero
+from jaxsci.solvers.gradients import repeat
 from jaxsci.solvers.mac_flow import MacFlow, Operators, Values
 from jaxsci.solvers.mac_nodes import from_nodes, to_nodes
 from jaxsci.solvers.stepper import State
@@ -122,7 +123,7 @@ def advance(
 
     def one(state, _=None):
         values, t = state
-        return (step(flow, operators, problem, resistances, values, t, dt), t + dt), None
+        return step(flow, operators, problem, resistances, values, t, dt), t + dt
 
     if not isinstance(steps, int):
 
@@ -132,21 +133,14 @@ def advance(
 
         def another(carry):
             k, state, _ = carry
-            new, _ = one(state)
+            new = one(state)
             return k + 1, new, relative_change(state[0].velocity, new[0].velocity) / dt
 
         start = (jnp.zeros_like(steps), (values, t), jnp.full_like(dt, jnp.inf))
         taken, state, _ = jax.lax.while_loop(goes_on, another, start)
         return state[0], taken
 
-    block = next(b for b in range(math.isqrt(steps), 0, -1) if steps % b == 0)
-
-    @jax.checkpoint
-    def many(state, _):
-        return jax.lax.scan(one, state, length=block)[0], None
-
-    state, _ = jax.lax.scan(many, (values, t), length=steps // block)
-    return state[0], jnp.asarray(steps)
+    return repeat(one, (values, t), steps, "sqrt")[0], jnp.asarray(steps)
 
 
 @jax.tree_util.register_dataclass

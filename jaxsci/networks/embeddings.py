@@ -27,6 +27,7 @@ class Embedding(Protocol):
 
 
 def check_embedding(network: str, embedding: Any) -> None:
+    """An embedding, or none."""
     if embedding is None or (
         callable(getattr(embedding, "features", None)) and callable(getattr(embedding, "module", None))
     ):

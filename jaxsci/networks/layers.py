@@ -40,7 +40,7 @@ class Dense(nnx.Module):
         *,
         factorised: bool = False,
         kernel_init: Callable[..., Any] | None = None,
-        bias_init: Callable[..., Any] = nnx.initializers.zeros_init(),
+        bias_init: Callable[..., Any] = nnx.initializers.zeros,
     ):
         dtype = jnp.result_type(float)
         kernel_key, bias_key = rngs.params(), rngs.params()
@@ -95,5 +95,6 @@ def check_widths(network: str, widths: Any, *, equal: bool = False) -> None:
 
 
 def check_activation(network: str, name: Any) -> None:
+    """A name of the table."""
     if name not in ACTIVATIONS:
         raise ValueError(unknown_name(f"{network}: activation", str(name), ACTIVATIONS))

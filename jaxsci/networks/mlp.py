@@ -163,7 +163,7 @@ class PirateNet(_Trunk):
       (0.0, (64, 1))
     """
 
-    embedding: Embedding | None = FourierFeatures()
+    embedding: Embedding | None = dataclasses.field(default_factory=FourierFeatures)
 
     def module(self, inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Module:
         return _Pirate(self, inputs, outputs, rngs)

@@ -15,8 +15,11 @@ import numpy as np
 from jaxsci._checks import is_whole, results_are_traced
 from jaxsci._timing import Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
+from jaxsci.learning.first_order import FirstOrder
+from jaxsci.learning.levenberg_marquardt import LevenbergMarquardt
 from jaxsci.learning.objective import Objective
-from jaxsci.learning.optimisers import FirstOrder, LevenbergMarquardt, Optimiser, start
+from jaxsci.learning.optimiser import Optimiser
+from jaxsci.learning.training import Scheme, minimise, start
 from jaxsci.networks import MLP, Network
 from jaxsci.problems import Problem, Solution, saved_times
 from jaxsci.problems.solution import sample
@@ -52,6 +55,7 @@ class Neural:
       network: a `jaxsci.networks.MLP`, or anything with the same ``init`` and ``apply``. Narrow and deep by default: a
         least-squares step costs the cube of the number of parameters.
       optimiser: one optimiser, or several that run one after another.
+      scheme: where and how much the residual counts: sampling and weighting.
       budget: seconds of wall time for the whole fit, compilation included; None leaves it to the optimisers' steps.
       grid: points per axis of the saved fields.
     Error estimate: the residual integrated over time (for a steady problem the residual itself) relative to the field: the
@@ -60,7 +64,7 @@ class Neural:
     Reference: Raissi, Perdikaris & Karniadakis (2019), J. Comput. Phys. 378, 686, and those of the parts.
     Example:
       >>> import jax, jaxsci as js
-      >>> method = js.Neural(js.networks.MLP((8,)), optimiser=js.learning.LevenbergMarquardt(max_steps=20))
+      >>> method = js.Neural(js.networks.MLP((8,)), optimiser=js.learning.LevenbergMarquardt(steps=20))
       >>> with jax.enable_x64(True):
       ...     problem = js.problems.heat()
       ...     error = js.relative_l2(js.solve(problem, method), problem.reference())
@@ -70,6 +74,7 @@ class Neural:
 
     network: Network = dataclasses.field(default_factory=lambda: MLP((12,) * 5))
     optimiser: Optimiser | tuple[Optimiser, ...] = (FirstOrder(), LevenbergMarquardt())
+    scheme: Scheme = dataclasses.field(default_factory=Scheme)
     budget: float | None = 60.0
     grid: int = 64
 
@@ -82,7 +87,7 @@ class Neural:
             raise TypeError(
                 f"Neural: network must have init and apply, as js.networks.MLP((20, 20)) has, got {self.network!r}."
             )
-        if not self._optimisers or not all(callable(getattr(o, "minimise", None)) for o in self._optimisers):
+        if not self._optimisers or not all(callable(getattr(o, "advance", None)) for o in self._optimisers):
             raise TypeError(
                 "Neural: optimiser must be js.learning.FirstOrder(...), js.learning.LevenbergMarquardt(...), or a tuple of "
                 f"such, got {self.optimiser!r}."
@@ -103,14 +108,17 @@ class Neural:
         objective = Objective.of(problem, self.network)
         with Stopwatch() as watch:
             deadline = time.perf_counter() + (math.inf if self.budget is None else self.budget)
-            fit = start(objective, problem, keys[0])
+            fit = start(objective, problem.coefficients, keys[0])
             for optimiser, key in zip(self._optimisers, keys[1:], strict=False):
-                fit = optimiser.minimise(objective, fit, problem, key, deadline, progress)
-        field = NeuralField(objective, fit.parameters, problem)
+                fit = minimise(
+                    objective, optimiser, fit, problem.coefficients, key,
+                    scheme=self.scheme, deadline=deadline, progress=progress,
+                )  # fmt: skip
+        field = NeuralField(objective, fit.unknowns, problem)
         grid = {name: jnp.linspace(*problem.domain[name], self.grid + 1) for name in problem.domain.space}
         fields = sample(field, ts, grid)
         stats = {"residual": fit.residual, "steps": fit.steps, "stopped": fit.stopped}
-        stats["parameters"] = sum(np.size(leaf) for leaf in jax.tree.leaves(fit.parameters))
+        stats["parameters"] = sum(np.size(leaf) for leaf in jax.tree.leaves(fit.unknowns))
         error = jnp.asarray(estimate_error(problem, fit.residual, fields), fields.dtype)
         return Solution(problem, ts, grid, fields, field, error, stats, watch.cost(training=True))
 
@@ -128,8 +136,8 @@ class NeuralField:
     """A fitted network as a field of ONE point."""
 
     objective: Objective = dataclasses.field(metadata={"static": True})
-    parameters: Any
+    unknowns: Any
     problem: Problem
 
     def __call__(self, *point: Any) -> Any:
-        return self.objective.field(self.parameters, self.problem)(*point)
+        return self.objective.field(self.unknowns, self.problem.coefficients)(*point)

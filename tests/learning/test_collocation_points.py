@@ -7,7 +7,8 @@ import pytest
 
 import jaxsci as js
 from jaxsci.learning.collocation import in_box, quasi_random
-from jaxsci.learning.objective import Objective, draw_points, even_points
+from jaxsci.learning.objective import Objective
+from jaxsci.learning.sampling import ResidualDensity, even_points
 
 KEY = jax.random.key(3)
 
@@ -59,9 +60,11 @@ def objective():
 
 
 def test_drawn_points_are_denser_where_the_residual_is_large(objective):
-    problem, parameters = js.problems.heat(), objective.init(KEY)
-    size = jax.jit(lambda points: jnp.linalg.norm(objective(parameters, problem, points), axis=-1))
-    drawn, even = draw_points(objective, parameters, problem, KEY, 1000), even_points(objective, KEY, 1000)
+    coefficients = js.problems.heat().coefficients
+    unknowns = objective.init(KEY, coefficients)
+    size = jax.jit(lambda points: jnp.linalg.norm(objective.residual(unknowns, coefficients, points), axis=-1))
+    drawn, again = (ResidualDensity().draw(objective, unknowns, coefficients, KEY, 1000) for _ in range(2))
+    even = even_points(objective, KEY, 1000)
     assert drawn.shape == even.shape == (1000, 2)
     r = size(even)
     weight = (1 + r / r.mean()) / 2  # the density that is drawn from, relative to an even one
@@ -69,5 +72,5 @@ def test_drawn_points_are_denser_where_the_residual_is_large(objective):
     expected = float((r * weight).mean())
     assert float(size(drawn).mean()) == pytest.approx(expected, rel=0.06)
     assert expected > 1.15 * float(size(even).mean())
-    assert (draw_points(objective, parameters, problem, KEY, 1000) == drawn).all()
+    assert (again == drawn).all()
     assert len(np.unique(np.asarray(drawn), axis=0)) == 1000  # without replacement

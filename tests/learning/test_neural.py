@@ -13,8 +13,8 @@ import jaxsci as js
 from jaxsci.learning import FirstOrder, LevenbergMarquardt
 
 MLP = js.networks.MLP
-HEAT = js.Neural(MLP((8, 8)), optimiser=LevenbergMarquardt(max_steps=40), budget=None)
-QUICK = js.Neural(MLP((6,)), optimiser=(FirstOrder(steps=20, points=50), LevenbergMarquardt(max_steps=30)), budget=None)
+HEAT = js.Neural(MLP((8, 8)), optimiser=LevenbergMarquardt(steps=40), budget=None)
+QUICK = js.Neural(MLP((6,)), optimiser=(FirstOrder(steps=20, points=50), LevenbergMarquardt(steps=30)), budget=None)
 LOGISTIC = js.Equation(lambda u, rate: u.t - rate * u * (1 - u), name="logistic")
 
 
@@ -97,14 +97,14 @@ def test_a_spent_budget_gives_the_untrained_network_and_says_so():
 def test_progress_is_told_by_the_optimisers():
     lines = []
     js.solve(logistic(), QUICK, progress=lines.append)
-    assert len(lines) == 1
+    assert len(lines) == 2
     assert lines[0].startswith("FirstOrder step 20: residual ")
 
 
 def test_a_system_is_learned_with_one_output_per_unknown():
     rotation = js.Equation(lambda u, v: (u.t - v, v.t + u), "u v", name="rotation")
     problem = js.Problem(rotation, js.Box(t=(0, 2)), initial={"u": 0.0, "v": 1.0})
-    solution = js.solve(problem, js.Neural(MLP((8,)), optimiser=LevenbergMarquardt(max_steps=40), budget=None))
+    solution = js.solve(problem, js.Neural(MLP((8,)), optimiser=LevenbergMarquardt(steps=40), budget=None))
     t = np.linspace(0, 2, 51)
     np.testing.assert_allclose(solution.fields, np.stack([np.sin(t), np.cos(t)], axis=-1), atol=1e-4)
 

@@ -11,6 +11,8 @@ from jaxsci.learning.levenberg_marquardt import LevenbergMarquardt as LevenbergM
 from jaxsci.learning.neural import Neural as Neural
 from jaxsci.learning.objective import Batch as Batch
 from jaxsci.learning.objective import Objective as Objective
+from jaxsci.learning.operators import PhysicsInformedOperator as PhysicsInformedOperator
+from jaxsci.learning.operators import TrainedOperator as TrainedOperator
 from jaxsci.learning.optimiser import Optimiser as Optimiser
 from jaxsci.learning.random_features import RandomFeatures as RandomFeatures
 from jaxsci.learning.sampling import Even as Even

@@ -73,6 +73,11 @@ class Objective:
         network = functools.partial(self.network.apply, unknowns["network"])
         return self.conditions.field(network, self.all_coefficients(unknowns, coefficients))
 
+    def extend(self, points: Float[Array, "points coordinates"], key: Any) -> Any:
+        """Points of the domain with whatever else a point of this objective has: nothing here, its member for a family."""
+        del key
+        return points
+
     def residual(
         self, unknowns: Unknowns, coefficients: Coefficients, points: Float[Array, "points coordinates"]
     ) -> Float[Array, "points equations"]:

@@ -64,4 +64,5 @@ def _draw(sampling: ResidualDensity, objective: Objective, unknowns, coefficient
 def even_points(objective: Objective, key: Any, count: int) -> Any:
     """Evenly spread points of the problem's domain, ``[count, coordinates]``."""
     domain = objective.conditions.problem.domain
-    return jnp.stack(in_box(domain, quasi_random(count, len(domain.coordinates), key)), axis=-1)
+    points = jnp.stack(in_box(domain, quasi_random(count, len(domain.coordinates), key)), axis=-1)
+    return objective.extend(points, jax.random.fold_in(key, 1))

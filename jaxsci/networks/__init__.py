@@ -5,10 +5,12 @@ outputs) -> parameters`` and ``apply(parameters, z) -> outputs`` for ONE input; 
 numbers in about [-1, 1].
 """
 
+from jaxsci.networks.deeponet import DeepONet as DeepONet
 from jaxsci.networks.embeddings import Embedding as Embedding
 from jaxsci.networks.embeddings import FourierFeatures as FourierFeatures
 from jaxsci.networks.embeddings import Harmonics as Harmonics
 from jaxsci.networks.embeddings import PeriodicEmbedding as PeriodicEmbedding
+from jaxsci.networks.fno import FNO as FNO
 from jaxsci.networks.functional import Network as Network
 from jaxsci.networks.functional import Parameters as Parameters
 from jaxsci.networks.functional import functional as functional

@@ -1,13 +1,4 @@
-r"""Operators with physics: one network for a family of problems, trained on the residual of their equation.
-
-A family is a function ``key -> Problem`` whose draws differ in coefficients, those of a start (`Problem.with_initial`) included.
-Its members' numbers s join the coordinates: the network sees (s, z), and a collocation point is a point of space and time together
-with a member. So the objective is that of a single problem in more dimensions, and every optimiser, sampling and weighting of
-`jaxsci.learning` works on it as it is.
-
-Reference: Wang, Wang & Perdikaris (2021), Sci. Adv. 7, eabi8605 (physics-informed DeepONet); here with hard conditions, so that
-the residual is the only loss, and a member of its own for every point.
-"""
+"""Operators with physics: trained on the residual of a family of problems, then evaluated for any of them."""
 
 from __future__ import annotations
 
@@ -28,100 +19,15 @@ from jaxsci._timing import Cost, Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.learning.collocation import in_box, quasi_random
 from jaxsci.learning.first_order import FirstOrder
+from jaxsci.learning.grid_operator import GridObjective, check_grid_problem
 from jaxsci.learning.levenberg_marquardt import LevenbergMarquardt
 from jaxsci.learning.objective import Batch, Objective, equal_weights
+from jaxsci.learning.operator_objective import Members, OperatorObjective
 from jaxsci.learning.optimiser import Optimiser
 from jaxsci.learning.training import Scheme, minimise, start
-from jaxsci.networks import Network
+from jaxsci.networks import FNO, Network
 from jaxsci.problems import Problem, Solution, saved_times
 from jaxsci.problems.solution import sample
-
-_DRAWS = 1024  # members from which the ranges of their numbers are taken
-
-
-@dataclasses.dataclass(frozen=True)
-class Members:
-    """The numbers in which the members of a family differ. Static."""
-
-    family: Callable[[Any], Problem]
-    mean: tuple[float, ...]  # of all coefficients, flattened
-    deviation: tuple[float, ...]
-
-    @staticmethod
-    def of(family: Callable[[Any], Problem]) -> Members:
-        keys = jax.random.split(jax.random.key(0), _DRAWS)
-        numbers = np.asarray(jax.jit(jax.vmap(lambda key: ravel_pytree(family(key).coefficients)[0]))(keys))
-        mean, deviation = numbers.mean(axis=0), numbers.std(axis=0)
-        deviation = np.where(deviation > 1e-6 * np.abs(mean), deviation, 0.0)  # rounding of a constant
-        if not deviation.any():
-            raise ValueError("PhysicsInformedOperator: all draws of the family are one problem; use its key, or js.Neural.")
-        return Members(family, tuple(mean.tolist()), tuple(deviation.tolist()))
-
-    @property
-    def varying(self) -> np.ndarray:
-        return np.flatnonzero(self.deviation)
-
-    def draw(self, key: Any, count: int) -> Any:
-        """The numbers of random members, ``[count, numbers]``."""
-        numbers = jax.vmap(lambda key: ravel_pytree(self.family(key).coefficients)[0])(jax.random.split(key, count))
-        return numbers[:, self.varying]
-
-    def numbers(self, coefficients: Any) -> Any:
-        return ravel_pytree(coefficients)[0][self.varying]
-
-    def coefficients(self, like: Any, numbers: Any) -> Any:
-        """The coefficients of the member with these numbers."""
-        return ravel_pytree(like)[1](jnp.asarray(self.mean, numbers.dtype).at[self.varying].set(numbers))
-
-    def standardised(self, numbers: Any) -> Any:
-        """Mean zero and deviation one over the family: the sensors of the network."""
-        mean, deviation = (np.asarray(part)[self.varying] for part in (self.mean, self.deviation))
-        return (numbers - mean.astype(numbers.dtype)) / deviation.astype(numbers.dtype)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OperatorObjective(Objective):
-    """The residual over a family; a point is ``[coordinates, numbers of its member]``."""
-
-    members: Members
-
-    def init(self, key, coefficients):
-        del coefficients
-        inputs = len(self.members.varying) + self.conditions.input_size
-        return {"network": self.network.init(key, inputs, len(self.conditions.problem.unknowns)), "coefficients": {}}
-
-    def field(self, unknowns, coefficients):
-        sensors = self.members.standardised(self.members.numbers(coefficients))
-
-        def network(z):
-            return self.network.apply(unknowns["network"], jnp.concatenate([sensors, z]))
-
-        return self.conditions.field(network, coefficients)
-
-    def residual(self, unknowns, coefficients, points):
-        def at_point(point):
-            place, member = self._split(coefficients, point)
-            return self.equation(self.field(unknowns, member), member, place[None])[0]
-
-        return jax.vmap(at_point)(points)
-
-    def part(self, name, unknowns, coefficients, points, target):
-        if name == "equation":
-            return self.residual(unknowns, coefficients, points)
-
-        def at_point(point):
-            place, member = self._split(coefficients, point)
-            return self.field(unknowns, member)(*place)
-
-        return jax.vmap(at_point)(points) - target
-
-    def extend(self, points, key):
-        return jnp.concatenate([points, self.members.draw(key, len(points))], axis=1)
-
-    def _split(self, like: Any, point: Any) -> tuple[Any, Any]:
-        """The coordinates and the coefficients of the member."""
-        count = len(self.conditions.problem.coordinates)
-        return point[:count], self.members.coefficients(like, point[count:])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,11 +41,15 @@ class PhysicsInformedOperator:
       family: ``key -> Problem``, a pure function of a `jax.random.key`. Its draws are one problem with different coefficients:
         ``lambda key: js.problems.burgers(viscosity=jax.random.uniform(key, minval=0.02, maxval=0.1))``, or different starts by
         `Problem.with_initial`.
-      network: of the members' numbers (standardised) followed by the coordinates: `jaxsci.networks.DeepONet`, or any network.
-      optimiser: one, or several that run one after another. Levenberg-Marquardt with many points for a small network.
-      scheme: where and how much the residual counts.
+      network: of the members' numbers (standardised) followed by the coordinates: `jaxsci.networks.DeepONet`, or any network;
+        or a `jaxsci.networks.FNO`, from the start on a grid and the scalar coefficients to the whole evolution, for problems
+        that are periodic in space and of first order in time.
+      optimiser: one, or several that run one after another. By default Adam and Levenberg-Marquardt; for an FNO Adam alone,
+        whose `points` are then members, each with all of its grid (128 at most are looked at in a step).
+      scheme: where and how much the residual counts; weights do not concern an FNO.
       budget: seconds of wall time, compilation included; None leaves it to the optimisers' steps.
-      grid: points per axis of the saved fields.
+      grid: points per axis of the saved fields, and of an FNO's grid.
+      nodes: of an FNO in time (Chebyshev).
     Fails when: solutions of the family move or steepen by more than a few bases can follow; the error estimate of a solution,
       which comes from its own residual, says so, and also for a problem outside of the family's range.
     Raises:
@@ -159,10 +69,11 @@ class PhysicsInformedOperator:
 
     family: Callable[[Key], Problem]
     network: Network
-    optimiser: Optimiser | tuple[Optimiser, ...] = (FirstOrder(steps=2000), LevenbergMarquardt(steps=200))
+    optimiser: Optimiser | tuple[Optimiser, ...] | None = None
     scheme: Scheme = dataclasses.field(default_factory=Scheme)
     budget: float | None = 300.0
     grid: int = 64
+    nodes: int = 12
 
     def __post_init__(self):
         if not callable(self.family):
@@ -174,6 +85,8 @@ class PhysicsInformedOperator:
             )
         if not (is_whole(self.grid) and self.grid > 0):
             raise ValueError(f"PhysicsInformedOperator: grid must be a positive whole number, got {self.grid!r}.")
+        if not (is_whole(self.nodes) and self.nodes >= 3):
+            raise ValueError(f"PhysicsInformedOperator: nodes must be a whole number above 2, got {self.nodes!r}.")
 
     def fit(
         self, key: Key | None = None, *, data: Sequence[Solution] = (), samples: int = 256, progress: Progress = None
@@ -193,8 +106,7 @@ class PhysicsInformedOperator:
             objective = self._objective(problem)
             observed = _observed(objective, data, samples, keys[0]) if len(data) else None
             fit = start(objective, problem.coefficients, keys[1], observed)
-            optimisers = self.optimiser if isinstance(self.optimiser, tuple) else (self.optimiser,)
-            for optimiser, draw in zip(optimisers, keys[2:], strict=False):
+            for optimiser, draw in zip(self._optimisers, keys[2:], strict=False):
                 fit = minimise(
                     objective, optimiser, fit, problem.coefficients, draw,
                     scheme=self.scheme, observed=observed, deadline=deadline, progress=progress,
@@ -203,33 +115,37 @@ class PhysicsInformedOperator:
         stats["parameters"] = sum(np.size(leaf) for leaf in jax.tree.leaves(fit.unknowns))
         return TrainedOperator(objective, fit.unknowns, stats, watch.cost(training=True), self.grid)
 
+    @property
+    def _optimisers(self) -> tuple[Optimiser, ...]:
+        if self.optimiser is None:
+            on_grid = isinstance(self.network, FNO)
+            return (FirstOrder(points=16),) if on_grid else (FirstOrder(), LevenbergMarquardt(steps=200))
+        return self.optimiser if isinstance(self.optimiser, tuple) else (self.optimiser,)
+
     def _objective(self, problem: Problem) -> OperatorObjective:
         if not isinstance(problem, Problem):
             raise TypeError(f"PhysicsInformedOperator: family(key) must be a Problem, got {type(problem).__name__}.")
         plain, members = Objective.of(problem, self.network), Members.of(self.family)
+        parts = (plain.conditions, plain.network, plain.equation)
+        if isinstance(self.network, FNO):
+            check_grid_problem(problem)
+            return GridObjective(*parts, members=members, n=self.grid, nodes=self.nodes)
         sensors, count = getattr(self.network, "sensors", len(members.varying)), len(members.varying)
         if sensors != count:
             raise ValueError(
                 f"PhysicsInformedOperator: the members of the family differ in {count} numbers, but the network has "
                 f"{sensors} sensors; give it sensors={count}."
             )
-        return OperatorObjective(plain.conditions, plain.network, plain.equation, members=members)
+        return OperatorObjective(*parts, members=members)
 
 
 def _observed(objective: OperatorObjective, data: Sequence[Solution], samples: int, key: Any) -> Batch:
-    """Solutions at random points, with the numbers of their members."""
-    domain, points, targets = objective.conditions.problem.domain, [], []
-    for i, solution in enumerate(data):
+    """Solutions as the data of a batch."""
+    for solution in data:
         _check_member(objective, solution.problem)
-        unit = jax.random.uniform(jax.random.fold_in(key, i), (samples, len(domain.coordinates)), jnp.result_type(float))
-        low, high = jnp.asarray([domain[c] for c in domain.coordinates]).T
-        place = low + (high - low) * unit
-        values = solution.evaluate(**{c: place[:, k] for k, c in enumerate(domain.coordinates)})
-        numbers = objective.members.numbers(solution.problem.coefficients)
-        points.append(jnp.concatenate([place, jnp.broadcast_to(numbers, (samples, len(numbers)))], axis=1))
-        targets.append(jnp.atleast_2d(values).T)
-    together = {"data": jnp.concatenate(points)}
-    return Batch(together, equal_weights(together, {"data": targets[0].shape[1]}), {"data": jnp.concatenate(targets)})
+    seen = [objective.observe(solution, samples, jax.random.fold_in(key, i)) for i, solution in enumerate(data)]
+    points, targets = (jnp.concatenate(parts) for parts in zip(*seen, strict=True))
+    return Batch({"data": points}, equal_weights({"data": points}, {"data": targets.shape[1]}), {"data": targets})
 
 
 def _check_member(objective: OperatorObjective, problem: Any) -> None:

@@ -32,8 +32,8 @@ class FNO(FlaxNetwork):
       activation: see `MLP`.
     Raises:
       ValueError: a grid with 2 (modes - 1) points or fewer along an axis, when it is applied.
-    Reference: Li et al. (2021), Fourier neural operator, ICLR, eqs. 2-5. Weights R ~ N(0, 1 / channels), so that a kept mode keeps
-    its size.
+    Reference: Li et al. (2021), Fourier neural operator, ICLR, section 4; with weights R ~ N(0, 1 / channels), so that a kept
+    mode keeps its size.
     Example:
       >>> import jax, jax.numpy as jnp, jaxsci as js
       >>> network = js.networks.FNO(modes=(4, 4), channels=8, layers=2)

@@ -1,0 +1,187 @@
+"""Operators trained on the residual of a family: they learn, they know when they do not, and what they refuse."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxsci as js
+from jaxsci.learning import Even, FirstOrder, LevenbergMarquardt, PhysicsInformedOperator, Scheme
+from jaxsci.networks import FNO, MLP, DeepONet
+
+DEEP = DeepONet(MLP((8,)), MLP((8,)), sensors=1, rank=5)
+
+
+def heat_family(key):
+    return js.problems.heat(diffusivity=jax.random.uniform(key, minval=0.1, maxval=0.5))
+
+
+def heats(*values):
+    return [js.problems.heat(diffusivity=value) for value in values]
+
+
+@functools.cache
+def trained(steps=25):
+    optimiser = (FirstOrder(steps=100, points=200), LevenbergMarquardt(points=300, steps=steps))
+    return PhysicsInformedOperator(heat_family, DEEP, optimiser, budget=None, grid=16).fit(jax.random.key(1))
+
+
+@functools.cache
+def untrained():
+    return PhysicsInformedOperator(heat_family, DEEP, FirstOrder(), budget=1e-9, grid=16).fit(jax.random.key(1))
+
+
+def worst_error(operator, problems):
+    return max(js.relative_l2(operator(problem), problem.reference()) for problem in problems)
+
+
+def test_a_small_deeponet_learns_a_family_from_its_residual_alone():
+    members = heats(0.12, 0.3, 0.48)
+    assert untrained().stats["stopped"] == "budget"
+    before, after = worst_error(untrained(), members), worst_error(trained(), members)
+    assert before > 0.3
+    assert after < 5e-3
+    assert trained().stats["residual"] < untrained().stats["residual"] / 50
+    assert trained().stats["steps"] == 125
+    assert trained().cost.training_seconds > 0
+
+
+def test_a_solution_holds_its_conditions_and_estimates_its_error():
+    for problem in heats(0.15, 0.45):
+        solution = js.solve(problem, trained())  # the operator is a method
+        x = np.linspace(0, 1, 9)
+        np.testing.assert_allclose(solution.evaluate(t=0.0, x=x), np.sin(np.pi * x), atol=1e-15)
+        np.testing.assert_allclose(solution.evaluate(t=x, x=1.0), 0.0, atol=1e-15)
+        error = js.relative_l2(solution, problem.reference())
+        assert error < float(solution.error_estimate) < 50 * error
+
+
+def test_an_error_outside_of_the_family_is_seen_in_the_estimate():
+    """The negative control: four times the largest diffusivity that it was trained for."""
+    inside, outside = (trained()(problem) for problem in heats(0.3, 2.0))
+    error = js.relative_l2(outside, outside.problem.reference())
+    assert error > 10 * js.relative_l2(inside, inside.problem.reference())
+    assert float(outside.error_estimate) > max(error, 10 * float(inside.error_estimate))
+
+
+def test_members_are_evaluated_together_under_vmap_and_differentiated():
+    def middle(diffusivity):
+        return trained()(js.problems.heat(diffusivity=diffusivity), ts=[0.0, 0.2]).fields[-1, 0, 8]
+
+    values = jnp.array([0.2, 0.4])
+    np.testing.assert_allclose(jax.vmap(middle)(values), np.exp(-np.pi**2 * values * 0.2), rtol=0.02)
+    expected = -np.pi**2 * 0.2 * np.exp(-np.pi**2 * 0.06)
+    assert float(jax.jacfwd(middle)(jnp.asarray(0.3))) == pytest.approx(expected, rel=0.1)
+
+
+def test_data_alone_would_do_and_join_the_loss():
+    """Data of another equation pull the operator away from its residual: they count."""
+    wrong = [js.solve(p, js.Spectral(n=16)) for p in heats(0.2, 0.4)]
+    lifted = [dataclass_with_field(s, lambda t, x, s=s: s.field(t, x) + 0.3 * t * jnp.sin(jnp.pi * x)) for s in wrong]
+    optimiser = FirstOrder(steps=150, points=100)
+    operator = PhysicsInformedOperator(heat_family, DEEP, optimiser, budget=None, grid=16)
+    drawn = operator.fit(jax.random.key(1), data=lifted, samples=50)
+    point = {"t": 0.9, "x": 0.5}
+    plain = operator.fit(jax.random.key(1))
+    problem = heats(0.4)[0]
+    assert float(drawn(problem).evaluate(**point)) > float(plain(problem).evaluate(**point)) + 0.03
+
+
+def dataclass_with_field(solution, field):
+    import dataclasses
+
+    return dataclasses.replace(solution, field=jax.tree_util.Partial(field))
+
+
+# --- on a grid --------------------------------------------------------------------------------------------------------
+
+BOX = js.Box(t=(0, 1), x=(0, 1))
+RING = js.Problem(
+    js.problems.heat().equation, BOX, coefficients={"diffusivity": 0.02}, initial={"u": lambda x: js.sin(2 * np.pi * x)}
+)
+ON_GRID = FNO(modes=(3,), channels=8, layers=1)
+
+
+def ring_family(key):
+    one, two = jax.random.split(key)
+    start = js.problems.random_fourier_series(two, BOX, cutoff=1, rms=1.0)
+    return RING.with_coefficients(diffusivity=jax.random.uniform(one, minval=0.01, maxval=0.03)).with_initial(u=start)
+
+
+def grid_operator(steps):
+    adam = optax.adam(optax.exponential_decay(1e-2, steps // 4, 0.5))
+    optimiser = FirstOrder(adam, steps=steps, points=8, resample=50)
+    return PhysicsInformedOperator(ring_family, ON_GRID, optimiser, Scheme(Even()), budget=None, grid=8, nodes=5)
+
+
+@functools.cache
+def on_grid():
+    return grid_operator(400).fit(jax.random.key(0))
+
+
+def test_a_small_fno_learns_evolutions_from_their_residual_alone():
+    members = [ring_family(jax.random.key(50 + i)) for i in range(2)]
+    x = np.linspace(0, 1, 9)
+    for problem in members:
+        solution = on_grid()(problem)
+        exact = js.solve(problem, js.Spectral(n=16))
+        np.testing.assert_allclose(
+            solution.evaluate(t=0.0, x=x), exact.evaluate(t=0.0, x=x), atol=1e-13, err_msg="the start is held"
+        )
+        error = js.relative_l2(solution, exact)
+        assert error < 0.05
+        assert error < float(solution.error_estimate)
+
+
+def test_the_residual_on_the_grid_is_that_of_the_interpolant():
+    """Two independent ways to the same number: matrices on the grid, and Taylor arithmetic on the field at the nodes."""
+    objective, unknowns = on_grid().objective, on_grid().unknowns
+    problem = ring_family(jax.random.key(7))
+    numbers = objective.members.numbers(problem.coefficients)
+    point = jnp.concatenate([jnp.zeros(2), numbers])[None]
+    on_nodes = objective.residual(unknowns, problem.coefficients, point)[0]
+    columns = {name: column.ravel() for name, column in objective.columns(jnp.float64).items()}
+    pointwise = js.residual(problem)(objective.field(unknowns, problem.coefficients), None, columns)[:, 0]
+    np.testing.assert_allclose(on_nodes, pointwise, atol=1e-11 * float(jnp.abs(pointwise).max() + 1))
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: PhysicsInformedOperator("heat", DEEP), TypeError, "family must be a function key -> Problem, got 'heat'"),
+        (lambda: PhysicsInformedOperator(heat_family, "net"), TypeError, "network must have init and apply.* got 'net'"),
+        (lambda: PhysicsInformedOperator(heat_family, DEEP, grid=0), ValueError, "grid must be a positive whole number, got 0"),
+        (lambda: PhysicsInformedOperator(heat_family, DEEP, nodes=2), ValueError, "nodes must be a whole number above 2, got 2"),
+        (
+            lambda: PhysicsInformedOperator(heat_family, DeepONet(MLP((2,)), MLP((2,)), sensors=3)).fit(),
+            ValueError,
+            "the members of the family differ in 1 numbers, but the network has 3 sensors; give it sensors=1",
+        ),
+        (
+            lambda: PhysicsInformedOperator(lambda key: js.problems.heat(), DEEP).fit(),
+            ValueError,
+            "all draws of the family are one problem",
+        ),
+        (lambda: PhysicsInformedOperator(lambda key: 1.0, DEEP).fit(), TypeError, "must be a Problem, got float"),
+        (
+            lambda: PhysicsInformedOperator(heat_family, FNO((3,))).fit(),
+            ValueError,
+            r"an FNO is trained on problems that are periodic in space .* has walls of \['x'\]",
+        ),
+        (lambda: trained()(js.problems.burgers()), ValueError, "was trained for the family of heat: .* does not belong"),
+        (
+            lambda: on_grid()(RING.with_initial(u=js.problems.random_fourier_series(jax.random.key(0), BOX, cutoff=2))),
+            ValueError,
+            "has 7 numbers where the members of the family have 5",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_or_evaluated_is_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()

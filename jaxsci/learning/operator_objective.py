@@ -12,6 +12,7 @@ the residual is the only loss, and a member of its own for every point.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -37,8 +38,7 @@ class Members:
 
     @staticmethod
     def of(family: Callable[[Any], Problem]) -> Members:
-        keys = jax.random.split(jax.random.key(0), _DRAWS)
-        numbers = np.asarray(jax.jit(jax.vmap(lambda key: ravel_pytree(family(key).coefficients)[0]))(keys))
+        numbers = np.asarray(_numbers(family, jax.random.key(0), _DRAWS))
         mean, deviation = numbers.mean(axis=0), numbers.std(axis=0)
         deviation = np.where(deviation > 1e-6 * np.abs(mean), deviation, 0.0)  # rounding of a constant
         if not deviation.any():
@@ -51,8 +51,7 @@ class Members:
 
     def draw(self, key: Any, count: int) -> Any:
         """The numbers of random members, ``[count, numbers]``."""
-        numbers = jax.vmap(lambda key: ravel_pytree(self.family(key).coefficients)[0])(jax.random.split(key, count))
-        return numbers[:, self.varying]
+        return _numbers(self.family, key, count)[:, self.varying]
 
     def numbers(self, coefficients: Any) -> Any:
         return ravel_pytree(coefficients)[0][self.varying]
@@ -65,6 +64,12 @@ class Members:
         """Mean zero and deviation one over the family: the sensors of the network."""
         mean, deviation = (np.asarray(part)[self.varying] for part in (self.mean, self.deviation))
         return (numbers - mean.astype(numbers.dtype)) / deviation.astype(numbers.dtype)
+
+
+@functools.partial(jax.jit, static_argnames=("family", "count"))
+def _numbers(family: Callable[[Any], Problem], key: Any, count: int) -> Any:
+    """All coefficients of random members, ``[count, coefficients]``: the family is traced once."""
+    return jax.vmap(lambda key: ravel_pytree(family(key).coefficients)[0])(jax.random.split(key, count))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -152,6 +152,12 @@ def _check_member(objective: OperatorObjective, problem: Any) -> None:
     template = objective.conditions.problem
     if not (isinstance(problem, Problem) and problem._static() == template._static()):
         raise ValueError(f"The operator was trained for the family of {template!r}, to which {problem!r} does not belong.")
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(problem.coefficients)]
+    if shapes != [np.shape(leaf) for leaf in jax.tree.leaves(template.coefficients)]:
+        raise ValueError(
+            f"{problem.name}: its coefficients have the shapes {shapes}, those of the family "
+            f"{[np.shape(leaf) for leaf in jax.tree.leaves(template.coefficients)]}."
+        )
     if is_traced(problem):
         return
     numbers, mean = np.asarray(ravel_pytree(problem.coefficients)[0]), np.asarray(objective.members.mean)

@@ -1,5 +1,6 @@
 """Operators trained on the residual of a family: they learn, they know when they do not, and what they refuse."""
 
+import dataclasses
 import functools
 
 import jax
@@ -24,7 +25,7 @@ def heats(*values):
 
 
 @functools.cache
-def trained(steps=25):
+def trained(steps=40):
     optimiser = (FirstOrder(steps=100, points=200), LevenbergMarquardt(points=300, steps=steps))
     return PhysicsInformedOperator(heat_family, DEEP, optimiser, budget=None, grid=16).fit(jax.random.key(1))
 
@@ -43,9 +44,9 @@ def test_a_small_deeponet_learns_a_family_from_its_residual_alone():
     assert untrained().stats["stopped"] == "budget"
     before, after = worst_error(untrained(), members), worst_error(trained(), members)
     assert before > 0.3
-    assert after < 5e-3
+    assert after < 1e-2  # measured 3e-3
     assert trained().stats["residual"] < untrained().stats["residual"] / 50
-    assert trained().stats["steps"] == 125
+    assert trained().stats["steps"] == 140
     assert trained().cost.training_seconds > 0
 
 
@@ -72,28 +73,21 @@ def test_members_are_evaluated_together_under_vmap_and_differentiated():
         return trained()(js.problems.heat(diffusivity=diffusivity), ts=[0.0, 0.2]).fields[-1, 0, 8]
 
     values = jnp.array([0.2, 0.4])
-    np.testing.assert_allclose(jax.vmap(middle)(values), np.exp(-np.pi**2 * values * 0.2), rtol=0.02)
-    expected = -np.pi**2 * 0.2 * np.exp(-np.pi**2 * 0.06)
+    np.testing.assert_allclose(jax.vmap(middle)(values), np.exp(-(np.pi**2) * values * 0.2), rtol=0.02)
+    expected = -(np.pi**2) * 0.2 * np.exp(-(np.pi**2) * 0.06)
     assert float(jax.jacfwd(middle)(jnp.asarray(0.3))) == pytest.approx(expected, rel=0.1)
 
 
-def test_data_alone_would_do_and_join_the_loss():
-    """Data of another equation pull the operator away from its residual: they count."""
-    wrong = [js.solve(p, js.Spectral(n=16)) for p in heats(0.2, 0.4)]
-    lifted = [dataclass_with_field(s, lambda t, x, s=s: s.field(t, x) + 0.3 * t * jnp.sin(jnp.pi * x)) for s in wrong]
-    optimiser = FirstOrder(steps=150, points=100)
-    operator = PhysicsInformedOperator(heat_family, DEEP, optimiser, budget=None, grid=16)
-    drawn = operator.fit(jax.random.key(1), data=lifted, samples=50)
-    point = {"t": 0.9, "x": 0.5}
-    plain = operator.fit(jax.random.key(1))
-    problem = heats(0.4)[0]
-    assert float(drawn(problem).evaluate(**point)) > float(plain(problem).evaluate(**point)) + 0.03
-
-
-def dataclass_with_field(solution, field):
-    import dataclasses
-
-    return dataclasses.replace(solution, field=jax.tree_util.Partial(field))
+def test_data_join_the_loss():
+    """Solutions that are wrong by a known function pull the operator towards them, against its residual."""
+    method = PhysicsInformedOperator(heat_family, DEEP, FirstOrder(steps=100, points=100), budget=None, grid=16)
+    bump = lambda t, x: 0.3 * t * jnp.sin(jnp.pi * x)
+    exact = [problem.reference() for problem in heats(0.2, 0.4)]
+    wrong = [
+        dataclasses.replace(s, field=jax.tree_util.Partial(lambda t, x, s=s: s.field(t, x) + bump(t, x))) for s in exact
+    ]
+    pulled = method.fit(jax.random.key(1), data=wrong, samples=50)(exact[1].problem)
+    assert float(pulled.evaluate(t=0.9, x=0.5) - exact[1].evaluate(t=0.9, x=0.5)) > 0.1
 
 
 # --- on a grid --------------------------------------------------------------------------------------------------------
@@ -156,8 +150,16 @@ def test_the_residual_on_the_grid_is_that_of_the_interpolant():
     [
         (lambda: PhysicsInformedOperator("heat", DEEP), TypeError, "family must be a function key -> Problem, got 'heat'"),
         (lambda: PhysicsInformedOperator(heat_family, "net"), TypeError, "network must have init and apply.* got 'net'"),
-        (lambda: PhysicsInformedOperator(heat_family, DEEP, grid=0), ValueError, "grid must be a positive whole number, got 0"),
-        (lambda: PhysicsInformedOperator(heat_family, DEEP, nodes=2), ValueError, "nodes must be a whole number above 2, got 2"),
+        (
+            lambda: PhysicsInformedOperator(heat_family, DEEP, grid=0),
+            ValueError,
+            "grid must be a positive whole number, got 0",
+        ),
+        (
+            lambda: PhysicsInformedOperator(heat_family, DEEP, nodes=2),
+            ValueError,
+            "nodes must be a whole number above 2, got 2",
+        ),
         (
             lambda: PhysicsInformedOperator(heat_family, DeepONet(MLP((2,)), MLP((2,)), sensors=3)).fit(),
             ValueError,
@@ -178,7 +180,7 @@ def test_the_residual_on_the_grid_is_that_of_the_interpolant():
         (
             lambda: on_grid()(RING.with_initial(u=js.problems.random_fourier_series(jax.random.key(0), BOX, cutoff=2))),
             ValueError,
-            "has 7 numbers where the members of the family have 5",
+            r"its coefficients have the shapes \[\(\), \(2, 3\)\], those of the family \[\(\), \(2, 2\)\]",
         ),
     ],
 )

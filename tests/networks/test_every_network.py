@@ -81,7 +81,7 @@ def test_keys_decide_the_parameters_of_every_part():
         assert name.endswith("1/bias") or not np.allclose(one[name], other[name])
 
 
-WANTED = [(0, 0), (1, 0), (0, 1), (1, 1), (0, 3)]
+WANTED = [(1, 1), (0, 2)]  # and all that is below them on the way
 
 
 def test_derivatives_by_taylor_rules_agree_with_nested_jvp():

@@ -11,9 +11,9 @@ from jaxsci.networks.fno import SpectralConvolution
 from jaxsci.networks.functional import functional
 
 
-@pytest.mark.parametrize(("modes", "space"), [((3,), (8,)), ((2, 3), (5, 6)), ((2, 1, 2), (4, 3, 4))])
-def test_the_spectral_convolution_is_its_sum_over_wavenumbers(modes, space):
+def test_the_spectral_convolution_is_its_sum_over_wavenumbers():
     """Against the definition: each wavenumber |k_i| < modes_i, its coefficient times a matrix, and back; no FFT."""
+    modes, space = (2, 1, 2), (4, 3, 5)
     from flax import nnx
 
     parameters, apply = functional(SpectralConvolution(modes, 2, nnx.Rngs(params=jax.random.key(0))))

@@ -54,7 +54,7 @@ def check_grid_problem(problem: Problem) -> None:
 class GridObjective(OperatorObjective):
     """The residual over a family on a grid; of a point ``[coordinates, numbers]`` only the member counts."""
 
-    n: int
+    n: int  # odd: the interpolant has every mode of the grid, and no Nyquist mode is without a derivative
     nodes: int  # of time, the start included
 
     # --- the grid ----------------------------------------------------------------------------------------------------
@@ -172,7 +172,6 @@ class GridObjective(OperatorObjective):
         for i, axis in enumerate(self._box.space):
             order = letters.count(axis)
             k = np.arange(self.n // 2 + 1) if i == d - 1 else np.fft.fftfreq(self.n, 1 / self.n)
-            k = np.where(2 * np.abs(k) == self.n, 0.0, k) if order % 2 else k  # the Nyquist mode has no odd derivative
             symbol = (2j * np.pi / self._box.lengths[i] * k) ** order
             modes = modes * jnp.asarray(symbol.reshape([-1 if j == i else 1 for j in range(d)]), modes.dtype)
         return jnp.fft.irfftn(modes, s=self._space, axes=range(1, 1 + d))
@@ -192,7 +191,8 @@ class GridObjective(OperatorObjective):
                 return self._member_residual(unknowns, member)
             return self.values(unknowns, member).ravel()
 
-        values = jax.lax.map(of_member, points, batch_size=min(_MOST, len(points)))
+        many = len(points) > _MOST  # candidates of a sampling: in pieces, for their memory
+        values = jax.lax.map(of_member, points, batch_size=_MOST) if many else jax.vmap(of_member)(points)
         return values if target is None else values - target
 
     def residual(self, unknowns, coefficients, points):

@@ -48,7 +48,7 @@ class PhysicsInformedOperator:
         whose `points` are then members, each with all of its grid (128 at most are looked at in a step).
       scheme: where and how much the residual counts; weights do not concern an FNO.
       budget: seconds of wall time, compilation included; None leaves it to the optimisers' steps.
-      grid: points per axis of the saved fields, and of an FNO's grid.
+      grid: intervals per axis of the saved fields, and points of an FNO's grid (one more where that is even).
       nodes: of an FNO in time (Chebyshev).
     Fails when: solutions of the family move or steepen by more than a few bases can follow; the error estimate of a solution,
       which comes from its own residual, says so, and also for a problem outside of the family's range.
@@ -129,7 +129,7 @@ class PhysicsInformedOperator:
         parts = (plain.conditions, plain.network, plain.equation)
         if isinstance(self.network, FNO):
             check_grid_problem(problem)
-            return GridObjective(*parts, members=members, n=self.grid, nodes=self.nodes)
+            return GridObjective(*parts, members=members, n=self.grid + 1 - self.grid % 2, nodes=self.nodes)
         sensors, count = getattr(self.network, "sensors", len(members.varying)), len(members.varying)
         if sensors != count:
             raise ValueError(

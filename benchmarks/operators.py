@@ -4,9 +4,10 @@
     python benchmarks/operators.py --only burgers  rows whose name contains the word
     python benchmarks/operators.py --seed 1        another seed
 
-A row trains one operator without data and evaluates it on 64 new members, all of them in one compiled call, at 51 times and 65
-places. The solver beside it is the cheapest `Spectral` of a list whose own worst error over the same members is no larger, mapped over
-them in the same way. Seconds are CPU seconds of this process; those of evaluation are without compilation, for one member.
+A row trains one operator without data and evaluates it on 64 new members, all of them in one compiled call, at 51 times and
+all grid points. The solver beside it is the first of three `Spectral` runs, from the cheapest on, whose own worst error over the
+same members is no larger, mapped over them in the same way. Seconds are CPU seconds of this process; those of evaluation are
+without compilation, for one member.
 `break_even` is the number of members from which training has paid, null where the solver is the faster one per member as well.
 """
 

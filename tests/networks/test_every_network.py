@@ -14,6 +14,7 @@ from jaxsci.networks import (
     MLP,
     SIREN,
     SPINN,
+    DeepONet,
     FourierFeatures,
     Harmonics,
     Mixture,
@@ -26,7 +27,6 @@ SMALL = MLP((4,), factorised=True)
 # name: (network, number of parameters for two inputs and two outputs)
 NETWORKS = {
     "mlp": (MLP((5, 4)), 15 + 24 + 10),
-    "factorised": (MLP((5, 4), factorised=True), 15 + 24 + 10 + 11),
     "adaptive": (MLP((5, 4), "sin", adaptive=True), 15 + 24 + 10 + 2),
     "stan": (MLP((5, 4), "stan"), 15 + 24 + 10 + 9),
     "gelu": (MLP((5,), "gelu"), 15 + 12),
@@ -40,6 +40,7 @@ NETWORKS = {
     "siren": (SIREN((5, 4), omega=3.0), 15 + 24 + 10),
     "spinn": (SPINN(MLP((5,)), rank=3), 2 * (10 + 36)),
     "grouped spinn": (SPINN(SIREN((5,), omega=2.0), rank=3, groups=(2,)), 15 + 36),
+    "deeponet": (DeepONet(MLP((5,)), MLP((4,)), sensors=1, rank=3), 46 + 38 + 2),
     "mixture": (Mixture(SMALL, ((1, 1), (3, 2)), trainable=True), 7 * (22 + 6) + 14),
 }
 each = pytest.mark.parametrize("name", NETWORKS)
@@ -157,7 +158,7 @@ def test_parameters_of_another_network_are_refused():
     with pytest.raises(KeyError, match=r"parameter 'layers/2/bias', 'layers/2/kernel' missing; got 'layers/0/bias'"):
         MLP((5, 4)).apply(parameters["gelu"], jnp.ones(2))
     with pytest.raises(KeyError, match=r"parameter 'layers/0/log_scale' does not exist"):
-        MLP((5, 4)).apply(parameters["factorised"], jnp.ones(2))
+        MLP((5,), "silu", adaptive=True).apply(parameters["silu"], jnp.ones(2))
 
 
 @pytest.mark.parametrize("network", [ModifiedMLP, PirateNet])

@@ -9,7 +9,7 @@ import pytest
 from random_parameters import random_parameters
 
 from jaxsci.equations import partial_derivatives
-from jaxsci.networks import MLP, SIREN, SPINN, FourierFeatures, Mixture, ModifiedMLP, PirateNet
+from jaxsci.networks import MLP, SIREN, SPINN, DeepONet, FourierFeatures, Mixture, ModifiedMLP, PirateNet
 
 KEY = jax.random.key(11)
 Z = jnp.array([0.4, -0.9])
@@ -152,6 +152,23 @@ def test_groups_hold_inputs_together():
     np.testing.assert_allclose(grid[2, 3], network.apply(p, jnp.concatenate([AXES[0][2:3], circle[3]])), rtol=1e-13)
 
 
+# --- operators --------------------------------------------------------------------------------------------------------
+
+
+def test_a_deeponet_is_a_sum_of_products_of_branch_and_trunk():
+    branch, trunk = MLP((3,)), MLP((4,))
+    network = DeepONet(branch, trunk, sensors=3, rank=5)
+    p = random_parameters(network, 5, 2)
+    s, z = jnp.array([0.1, -0.4, 0.9]), Z
+    of_branch, of_trunk = (
+        {k.removeprefix(f"{part}/"): v for k, v in p.items() if part in k} for part in ("branch", "trunk")
+    )
+    weights, basis = branch.apply(of_branch, s).reshape(5, 2), trunk.apply(of_trunk, z).reshape(5, 2)
+    np.testing.assert_allclose(
+        network.apply(p, jnp.concatenate([s, z])), (weights * basis).sum(axis=0) + p["bias"], rtol=1e-13
+    )
+
+
 # --- mixtures ---------------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +224,13 @@ def test_levels_are_averaged():
             lambda: SPINN(MLP((4,)), groups=(1, 2)).init(KEY, 2, 1),
             ValueError,
             r"the groups \(1, 2\) have 3 inputs together, but there are 2",
+        ),
+        (lambda: DeepONet("mlp", MLP((4,)), 1), TypeError, "DeepONet: branch must be a network, as .* got 'mlp'"),
+        (lambda: DeepONet(MLP((4,)), MLP((4,)), sensors=0), ValueError, "DeepONet: sensors must be .* got 0"),
+        (
+            lambda: DeepONet(MLP((4,)), MLP((4,)), sensors=2).init(KEY, 2, 1),
+            ValueError,
+            "2 of the inputs go to the branch, which leaves none of 2 for the trunk",
         ),
         (lambda: Mixture("mlp", ((2,),)), TypeError, "Mixture: expert must be a network, as .* got 'mlp'"),
         (lambda: Mixture(MLP((4,)), (2, 2)), ValueError, r"Mixture: windows must be a tuple of levels.* got \(2, 2\)"),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxsci.equations.residual import PointwiseResidual, residual
-from jaxsci.learning.collocation import in_box, quasi_random
+from jaxsci.learning.collocation import in_domain
 from jaxsci.learning.conditions import HardConditions
 from jaxsci.networks import Network, Parameters
 from jaxsci.problems import Problem
@@ -59,8 +59,7 @@ def draw_points(objective: Objective, parameters: Parameters, problem: Problem, 
     Reference: Wu et al. (2023), Comput. Methods Appl. Mech. Eng. 403, 115671, eq. 2 (RAD with k = c = 1).
     """
     spread, choice = jax.random.split(key)
-    domain = objective.conditions.problem.domain
-    pool = jnp.stack(in_box(domain, quasi_random(4 * count, len(domain.coordinates), spread)), axis=-1)
+    pool = jnp.stack(in_domain(problem, 4 * count, spread), axis=-1)
     size = jnp.linalg.norm(objective(parameters, problem, pool), axis=-1)
     weight = 1.0 + size / jnp.maximum(jnp.mean(size), jnp.finfo(size.dtype).tiny)
     return pool[jax.random.choice(choice, 4 * count, (count,), replace=False, p=weight / jnp.sum(weight))]
@@ -68,5 +67,4 @@ def draw_points(objective: Objective, parameters: Parameters, problem: Problem, 
 
 def even_points(objective: Objective, key: Any, count: int) -> Any:
     """Evenly spread points, ``[count, coordinates]``."""
-    domain = objective.conditions.problem.domain
-    return jnp.stack(in_box(domain, quasi_random(count, len(domain.coordinates), key)), axis=-1)
+    return jnp.stack(in_domain(objective.conditions.problem, count, key), axis=-1)

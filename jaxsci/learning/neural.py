@@ -116,7 +116,7 @@ class Neural:
                 )  # fmt: skip
         field = NeuralField(objective, fit.unknowns, problem)
         grid = {name: jnp.linspace(*problem.domain[name], self.grid + 1) for name in problem.domain.space}
-        fields = sample(field, ts, grid)
+        fields = sample(field, ts, grid, problem.solids)
         stats = {"residual": fit.residual, "steps": fit.steps, "stopped": fit.stopped}
         stats["parameters"] = sum(np.size(leaf) for leaf in jax.tree.leaves(fit.unknowns))
         error = jnp.asarray(estimate_error(problem, fit.residual, fields), fields.dtype)

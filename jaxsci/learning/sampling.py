@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxsci.learning.collocation import in_box, quasi_random
+from jaxsci.learning.collocation import in_domain
 from jaxsci.learning.objective import Coefficients, Objective, Unknowns
 
 
@@ -63,5 +63,4 @@ def _draw(sampling: ResidualDensity, objective: Objective, unknowns, coefficient
 
 def even_points(objective: Objective, key: Any, count: int) -> Any:
     """Evenly spread points of the problem's domain, ``[count, coordinates]``."""
-    domain = objective.conditions.problem.domain
-    return jnp.stack(in_box(domain, quasi_random(count, len(domain.coordinates), key)), axis=-1)
+    return jnp.stack(in_domain(objective.conditions.problem, count, key), axis=-1)

@@ -95,8 +95,9 @@ def _step(method: LevenbergMarquardt, objective, state: DampedState, coefficient
         loss = jnp.sum(objective.rows(unravel(candidate), coefficients, batch) ** 2)
         return candidate, loss, model.decrease(z)
 
-    candidate, damping, accepted, promised = boldest(attempt, state.damping, jnp.sum(value**2), method.target_ratio)
-    return settle(state, unravel(jnp.where(accepted, candidate, flat)), jnp.sum(value**2), damping, accepted, promised)
+    loss = jnp.sum(value**2)
+    candidate, damping, accepted = boldest(attempt, flat, state.damping, loss, method.target_ratio)
+    return settle(state, unravel(candidate), loss, damping, accepted, model.slope)
 
 
 # --- what the damped methods share ---------------------------------------------------------------------------------------
@@ -129,38 +130,42 @@ class Model(NamedTuple):
         change = self.factor @ z
         return jnp.sum(change * (2 * self.right - change))
 
+    @property
+    def slope(self) -> Any:
+        """|J'r| / |J|: what is left of the residual along the Jacobian, zero at a minimum."""
+        return jnp.linalg.norm(self.factor.T @ self.right) / jnp.linalg.norm(self.factor)
 
-def boldest(attempt: Callable[[Any], Any], damping: Any, loss: Any, target_ratio: float) -> tuple[Any, Any, Any, Any]:
+
+def boldest(
+    attempt: Callable[[Any], Any], start: Any, damping: Any, loss: Any, target_ratio: float
+) -> tuple[Any, Any, Any]:
     """The candidate with the smallest damping that keeps its promise, from half of the last one upwards by doubling.
 
     Args:
       attempt: of a damping, ``(candidate, its loss, the decrease that the model promises)``.
+      start: the candidate where none is accepted.
     Returns:
-      (candidate, damping, whether it was accepted, what the boldest attempt promised)
+      (candidate, damping, whether it was accepted)
     """
-
-    def trial(damping):
-        candidate, value, promised = attempt(damping)
-        return candidate, (loss - value) / promised >= target_ratio, promised  # false for NaN
 
     def another(carry):
-        damping, _, _, tried = carry
-        return 2 * damping, *trial(2 * damping)[:2], tried + 1
+        _, damping, _, tried = carry
+        candidate, value, promised = attempt(2 * damping)
+        accepted = (loss - value) / promised >= target_ratio  # false for NaN
+        return jnp.where(accepted, candidate, start), 2 * damping, accepted, tried + 1
 
-    candidate, accepted, promised = trial(damping / 2)
-    first = (damping / 2, candidate, accepted, 1)
-    last = jax.lax.while_loop(lambda carry: ~carry[2] & (carry[3] < _ATTEMPTS), another, first)
-    return last[1], last[0], last[2], promised
+    first = (start, damping / 4, jnp.asarray(False), 0)  # one body: the attempt is compiled once
+    return jax.lax.while_loop(lambda carry: ~carry[2] & (carry[3] < _ATTEMPTS), another, first)[:3]
 
 
-def settle(state: DampedState, unknowns: Any, loss: Any, damping: Any, accepted: Any, promised: Any) -> DampedState:
+def settle(state: DampedState, unknowns: Any, loss: Any, damping: Any, accepted: Any, slope: Any) -> DampedState:
     """The next state, with its status: three steps without a good damping end a descent.
 
-    It has converged where even the boldest attempt promised nothing above the rounding of the sum of squares.
+    It has converged where `slope`, that of `Model`, is the root of round-off beside the residual.
     """
     failures = jnp.where(accepted, 0, state.failures + 1)
-    rounding = jnp.sqrt(jnp.finfo(loss.dtype).eps) * 1e-2 * loss
-    ended = jnp.where(promised <= rounding, CONVERGED, STAGNATED)
+    small = 10 * jnp.sqrt(jnp.finfo(loss.dtype).eps) * jnp.sqrt(loss)
+    ended = jnp.where(slope <= small, CONVERGED, STAGNATED)
     status = jnp.where(loss == 0, CONVERGED, jnp.where(failures >= _FAILURES, ended, RUNNING))
     status = jnp.where(jnp.isfinite(loss), status, NOT_FINITE)
     return DampedState(unknowns, loss, status, damping, failures)

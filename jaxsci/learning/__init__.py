@@ -4,6 +4,11 @@ Contract of this folder: there is one objective, the residual of the equation, b
 exactly; methods differ in what they fit and how.  No problem has a loss of its own.
 """
 
+from jaxsci.learning.attention import ResidualAttention as ResidualAttention
+from jaxsci.learning.attention import SelfAdaptive as SelfAdaptive
+from jaxsci.learning.balancing import GradientBalance as GradientBalance
+from jaxsci.learning.balancing import KernelBalance as KernelBalance
+from jaxsci.learning.balancing import RelativeBalance as RelativeBalance
 from jaxsci.learning.budget import Budget as Budget
 from jaxsci.learning.causal import Causal as Causal
 from jaxsci.learning.conditions import HardConditions as HardConditions

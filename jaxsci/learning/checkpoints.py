@@ -54,6 +54,7 @@ class Record:
         self._current: tuple[list[Any], dict[str, Any]] | None = None
         self._number, self._leg, self._elapsed = 0, 0, 0.0
         self._signal: int | None = None
+        self._closed = False
         self._began = self._saved = time.perf_counter()
         if self.folder.is_dir():
             self._read()
@@ -67,6 +68,8 @@ class Record:
 
     def begin(self) -> Known | None:
         """The next leg, or None where it is new."""
+        if self._closed:
+            return None
         self._leg += 1
         if self._leg <= len(self._finished):
             return Known(*self._finished[self._leg - 1], True)
@@ -74,15 +77,23 @@ class Record:
 
     def finish(self, arrays: list[Any], numbers: dict[str, Any]) -> None:
         """The leg has ended with this result."""
+        if self._closed:
+            return
         self._finished.append((list(map(np.asarray, arrays)), numbers))
         self._current = None
         self._write()
 
-    def keep(self, arrays: Callable[[], list[Any]], numbers: dict[str, Any], now: bool = False) -> None:
-        """Save the running leg where the time has come; after a signal save it and let the signal do what it does."""
-        if now or self._signal is not None or time.perf_counter() - self._saved > self.every:
+    def keep(self, arrays: Callable[[], list[Any]], numbers: dict[str, Any], last: bool = False) -> None:
+        """Save the running leg where the time has come; after a signal save it and let the signal do what it does.
+
+        Where the budget of the whole fit ends here, this is the `last` save: what comes after is for this run alone.
+        """
+        if self._closed:
+            return
+        if last or self._signal is not None or time.perf_counter() - self._saved > self.every:
             self._current = list(map(np.asarray, arrays())), numbers
             self._write()
+        self._closed = last
         if self._signal is not None:
             raise _Interrupted(self._signal)
 

@@ -121,7 +121,7 @@ class Course:
             before = fit.steps
             fit = minimise(
                 self.objective, optimiser, fit, coefficients, jax.random.fold_in(self.key, self._legs), scheme=self.scheme,
-                limits=Limits(deadline, most, target, final=share == 1.0),
+                limits=Limits(deadline, most, target, self._deadline),
                 progress=self.progress, record=self.record, where=where,
             )  # fmt: skip
             self._steps += fit.steps - before

@@ -36,7 +36,7 @@ class Limits(NamedTuple):
     deadline: float = math.inf  # on the clock of `time.perf_counter`
     steps: float = math.inf
     residual: float = 0.0  # good enough
-    final: bool = True  # where time or steps run out, it is for the whole fit: the leg may go on another day
+    whole: float = math.inf  # the deadline of the whole fit, where that of the leg is a share
 
 
 def start(objective: Objective, coefficients: Coefficients, key: Any, observed: Batch | None = None) -> Fit:
@@ -69,7 +69,7 @@ def minimise(
       record: where the leg is kept on disk.
       where: the window or the stage, for `progress`.
     """
-    limits = limits or Limits(deadline)
+    limits = limits or Limits(deadline, whole=deadline)
     known = None if record is None else record.begin()
     if known is not None and known.finished:
         return Fit(restored(fit.unknowns, known.arrays), **known.numbers)
@@ -83,7 +83,7 @@ def minimise(
     if stopped == STOPPED[NOT_FINITE]:
         broke = first_broken(objective, loop.state.unknowns, coefficients, leg.batch(loop))
     result = Fit(loop.best, float(loop.residual), fit.steps + step, stopped, broke)
-    if record is not None and not (stopped == "budget" and limits.final):
+    if record is not None:
         record.finish(jax.tree.leaves(result.unknowns), {k: v for k, v in result._asdict().items() if k != "unknowns"})
     return result
 
@@ -101,18 +101,19 @@ def run(
     """A leg from a step on, until something stops it: the loop, the step and what it was."""
     optimiser = leg.optimiser
     began = time.perf_counter() if began is None else began
-    last = int(min(optimiser.steps, limits.steps))
+    most = int(min(optimiser.steps, limits.steps))
     while True:
         judged = step % optimiser.resample == 0
         loop = leg.judged(loop) if step and judged else loop
         stopped = _reason(loop, step, optimiser, limits, judged)
         if record is not None:
             numbers = {"step": step, "seconds": time.perf_counter() - began}
-            record.keep(lambda loop=loop: jax.tree.leaves(loop), numbers, now=stopped == "budget" and limits.final)
+            last = stopped == "budget" and (step >= limits.steps or time.perf_counter() > limits.whole)
+            record.keep(lambda loop=loop: jax.tree.leaves(loop), numbers, last=last)
         if stopped:
             return leg.judged(loop) if step else loop, step, stopped
         loop = leg.drawn(loop, step) if step and judged else loop
-        length = min(optimiser.chunk, optimiser.resample - step % optimiser.resample, last - step)
+        length = min(optimiser.chunk, optimiser.resample - step % optimiser.resample, most - step)
         loop = leg.advanced(loop, length)
         step += length
         running = np.any(np.asarray(loop.state.status) == RUNNING)

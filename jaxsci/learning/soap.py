@@ -92,12 +92,8 @@ def _leaf(gradient: Any, m: Moments, count: Any, b1: float, b2: float, eps: floa
         return direction, Moments(mean, square, m.covariances, m.bases)
     direction = jnp.where(count == 0, 0.0, direction)
     squares = (gradient @ gradient.T, gradient.T @ gradient)
-    covariances = tuple(
-        None if c is None else b2 * c + (1 - b2) * s for c, s in zip(m.covariances, squares, strict=True)
-    )
-    bases = tuple(
-        None if q is None else _refresh(c, q, count, every) for c, q in zip(covariances, m.bases, strict=True)
-    )
+    covariances = tuple(None if c is None else b2 * c + (1 - b2) * s for c, s in zip(m.covariances, squares, strict=True))
+    bases = tuple(None if q is None else _refresh(c, q, count, every) for c, q in zip(covariances, m.bases, strict=True))
     return direction, Moments(mean, square, covariances, bases)
 
 

@@ -52,10 +52,14 @@ if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHER
     from jaxsci.learning import RandomFeatures as RandomFeatures
     from jaxsci.problems import Box as Box
     from jaxsci.problems import Dirichlet as Dirichlet
+    from jaxsci.problems import Disc as Disc
+    from jaxsci.problems import HalfPlane as HalfPlane
     from jaxsci.problems import Neumann as Neumann
     from jaxsci.problems import Outflow as Outflow
     from jaxsci.problems import Periodic as Periodic
+    from jaxsci.problems import Polygon as Polygon
     from jaxsci.problems import Problem as Problem
+    from jaxsci.problems import Robin as Robin
     from jaxsci.problems import Solution as Solution
     from jaxsci.problems import manufactured as manufactured
     from jaxsci.problems import solve as solve
@@ -78,7 +82,19 @@ _WHERE = {
     ),
     "jaxsci.learning": ("Neural", "RandomFeatures"),
     "jaxsci.problems": (
-        *("Box", "Dirichlet", "Neumann", "Outflow", "Periodic", "Problem", "Solution"),
+        *(
+            "Box",
+            "Dirichlet",
+            "Disc",
+            "HalfPlane",
+            "Neumann",
+            "Outflow",
+            "Periodic",
+            "Polygon",
+            "Problem",
+            "Robin",
+            "Solution",
+        ),
         *("manufactured", "solve", "stepper"),
     ),
     "jaxsci.solvers": (

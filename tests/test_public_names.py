@@ -11,10 +11,10 @@ import jaxsci as js
 
 # A change here is a change of the public interface: it belongs in CHANGELOG.md.
 PUBLIC = """
-    Adaptive Box Dirichlet Equation Expression FiniteVolume Neumann Neural Outflow Periodic Problem RandomFeatures
-    Report Solution Spectral Staggered absolute arctan compare cos cosh equation equations erf exp gradient_memory
-    learning log manufactured networks problems read_reference read_trajectory relative_l2 residual rollout sin sinh
-    solve solvers sqrt stepper stream tan tanh
+    Adaptive Box Dirichlet Disc Equation Expression FiniteVolume HalfPlane Neumann Neural Outflow Periodic Polygon
+    Problem RandomFeatures Report Robin Solution Spectral Staggered absolute arctan compare cos cosh equation
+    equations erf exp gradient_memory learning log manufactured networks problems read_reference read_trajectory
+    relative_l2 residual rollout sin sinh solve solvers sqrt stepper stream tan tanh
 """
 FOLDERS = ("compare", "equations", "learning", "networks", "problems", "solvers")
 

@@ -1,18 +1,30 @@
 r"""Conditions that hold exactly: an ansatz for a field that satisfies initial and boundary conditions whatever the network.
 
-    u(t, x) = G(t, x) + D(t, x) N(z(t, x))
+    u(t, x) = G(t, x) + H[N](t, x)
 
-G (the *lift*) takes the prescribed values, D (the *distance*) vanishes where a value is prescribed, and the *inputs* z make N
-periodic on periodic axes and even at u_x = 0 walls.  G is a transfinite interpolation: walls one axis after another, then the
-start.  Nothing is penalised, and the residual is the only loss.
+G (the *lift*) takes the prescribed values and slopes; H makes of any function one that has none of them, by a factor that
+vanishes where a value is prescribed and by subtracting the slopes where slopes are.  The *inputs* z of N are periodic on
+periodic axes and even on axes along which the problem is its own mirror image.  Nothing is penalised, and the residual is the
+only loss.
 
-Reference: Lagaris, Likas & Fotiadis (1998), IEEE Trans. Neural Netw. 9, 987; Coons (1967) for the interpolation; Dong & Ni
-(2021), J. Comput. Phys. 435, 110242, for periodic inputs.
+On the walls of a box G and H are transfinite interpolations, one axis after another: on axis x with walls at s = 0 and 1
+
+    f  ->  f + sum over its walls of  a(s) (value - f(wall)) + b(s) (slope - f_x(wall)),
+
+with Hermite's cubics a and b (linear a where no slope is held), which leaves alone what holds on the other axes. Solids
+follow one by one, with the weights of `jaxsci.learning.distance`:
+
+    f  ->  f + psi (value - f),        f  ->  f + psi b (slope - n . grad f).
+
+Reference: Lagaris, Likas & Fotiadis (1998), IEEE Trans. Neural Netw. 9, 987; Coons (1967) for the interpolation; Leake &
+Mortari (2020), Mach. Learn. Knowl. Extr. 2, 37, for functions less their projections; Sukumar & Srivastava (2022), Comput.
+Methods Appl. Mech. Eng. 389, 114333, for solids; Dong & Ni (2021), J. Comput. Phys. 435, 110242, for periodic inputs.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,29 +33,66 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci._checks import is_traced
-from jaxsci.problems import Problem
+from jaxsci._checks import check_keys, is_traced
+from jaxsci.learning.distance import (
+    Function,
+    Part,
+    Point,
+    SolidPart,
+    WallPart,
+    blend,
+    solid_parts,
+    wall_parts,
+    weight,
+    with_slope,
+    with_value,
+)
+from jaxsci.problems import Formula, Problem
+from jaxsci.problems.geometry import boundary_points
+from jaxsci.solvers.discretise import respects_mirror
 
-Point = dict[str, Any]  # ONE point, by coordinate
 
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class HardConditions:
-    """The ansatz of a problem. Static; coefficients are arguments."""
+    """The ansatz of a problem. Static and hashable; coefficients are arguments.
 
-    problem: Problem  # used for its static part only
+    Args:
+      problem: only its static part is used.
+      lifts: by unknown a function of coordinates and coefficients that takes what is prescribed, in place of the
+        interpolation: one that has a singularity of the solution, or is close to it.
+    Raises:
+      ValueError: naming what cannot be held.
+    Example:
+      >>> import jax.numpy as jnp, jaxsci as js
+      >>> laplace = js.Equation(lambda u: u.xx + u.yy, name="laplace")
+      >>> problem = js.Problem(laplace, js.Box(x=(0, 1), y=(0, 1)), solid={"hole": js.Disc((0.5, 0.5), 0.25)},
+      ...     boundary={"x": js.Dirichlet(0), "y": js.Dirichlet(0), "hole": js.Dirichlet(1)})
+      >>> field = js.learning.HardConditions(problem).field(lambda z: jnp.sin(3 * z[:1]), {})  # any network
+      >>> print(f"{field(jnp.array(1.0), jnp.array(0.3))[0]:.3f} {field(jnp.array(0.75), jnp.array(0.5))[0]:.3f}")
+      0.000 1.000
+    """
+
+    problem: Problem
+    lifts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    even: tuple[str, ...] = dataclasses.field(init=False)  # axes whose mirror images the inputs share
 
     def __post_init__(self):
         _check_kinds(self.problem)
+        check_keys("lift of", self.lifts, self.problem.unknowns)
+        object.__setattr__(self, "lifts", {name: Formula.of(lift) for name, lift in self.lifts.items()})
+        object.__setattr__(self, "even", tuple(a for a in self.problem.domain.space if _is_mirror(self.problem, a)))
         if not is_traced(self.problem):
             with jax.ensure_compile_time_eval():  # the values are known, also where the ansatz is made under jit
                 self._check_agreement()
 
+    def _static(self) -> tuple:
+        return self.problem._static(), tuple(sorted(self.lifts.items(), key=lambda item: item[0])), self.even
+
     def __hash__(self) -> int:
-        return hash(self.problem._static())
+        return hash(self._static())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, HardConditions) and self.problem._static() == other.problem._static()
+        return isinstance(other, HardConditions) and self._static() == other._static()
 
     # --- inputs of the network ---------------------------------------------------------------------------------------
 
@@ -55,10 +104,9 @@ class HardConditions:
         """How an axis enters the network: "plain", "periodic", or "even" (mirrored at u_x = 0 walls)."""
         if axis == "t":
             return "plain"
-        walls = self.problem.walls(axis)
-        if not walls:
+        if not self.problem.walls(axis):
             return "periodic"
-        return "even" if all(wall.kind == "neumann" for wall in walls) else "plain"
+        return "even" if axis in self.even else "plain"
 
     def inputs(self, point: Point) -> Any:
         """What the network sees, ``[input_size]``, each in [-1, 1]."""
@@ -73,10 +121,30 @@ class HardConditions:
             return [jnp.cos(2 * math.pi * fraction), jnp.sin(2 * math.pi * fraction)]
         return [jnp.cos(math.pi * fraction) if kind == "even" else 2 * fraction - 1]
 
-    # --- distance ----------------------------------------------------------------------------------------------------
+    # --- the parts of the boundary -----------------------------------------------------------------------------------
+
+    def walls(self, unknown: str, axis: str) -> tuple[WallPart, ...]:
+        """The walls of an axis that the ansatz has to see to: even inputs hold their slopes already."""
+        return () if self.axis_kind(axis) != "plain" else wall_parts(self.problem, unknown, axis)
+
+    def all_walls(self, unknown: str) -> tuple[WallPart, ...]:
+        return tuple(wall for axis in self.problem.domain.space for wall in self.walls(unknown, axis))
+
+    def solids(self, unknown: str) -> tuple[SolidPart, ...]:
+        return solid_parts(self.problem, unknown)
+
+    def others(self, unknown: str, part: SolidPart) -> tuple[WallPart | SolidPart, ...]:
+        """The parts that a correction on a solid must leave alone."""
+        return (*self.all_walls(unknown), *(other for other in self.solids(unknown) if other != part))
+
+    def needs_slopes(self, unknown: str) -> bool:
+        """Whether a factor alone does not make a function hold the conditions."""
+        return any(part.needs_slope for part in (*self.all_walls(unknown), *self.solids(unknown)))
+
+    # --- homogeneous conditions ----------------------------------------------------------------------------------------
 
     def distance(self, unknown: str, point: Point) -> Any:
-        """D: zero on Dirichlet walls, and at the start of order one (two where the equation has u_tt); about 1 elsewhere."""
+        """D: zero where a value is held, at the start of order one (two where the equation has u_tt); about 1 elsewhere."""
         d = self.distance_in_space(unknown, point)
         if not self.problem.is_steady:
             start, end = self.problem.domain["t"]
@@ -84,34 +152,56 @@ class HardConditions:
         return d
 
     def distance_in_space(self, unknown: str, point: Point) -> Any:
-        """The factor of D that vanishes on Dirichlet walls."""
-        d = jnp.ones_like(next(iter(point.values())))
-        for axis in self.problem.domain.space:
-            if self._holds(unknown, axis) and self.axis_kind(axis) == "plain":
-                lower, upper = self.problem.domain[axis]
-                s = (point[axis] - lower) / (upper - lower)
-                d = d * (4 * s * (1 - s))
+        """The factor of D that vanishes on walls and solids, twice where they clamp."""
+        d = self._distance_to_walls(unknown, point)
+        for part in () if self.needs_slopes(unknown) else self.solids(unknown):
+            d = d * part.distance(point) ** part.order
         return d
 
-    def _holds(self, unknown: str, axis: str) -> bool:
-        return any(unknown in wall.for_unknowns(self.problem.unknowns) for wall in self.problem.walls(axis))
+    def _distance_to_walls(self, unknown: str, point: Point) -> Any:
+        d = jnp.ones_like(next(iter(point.values())))
+        for axis in self.problem.domain.space:
+            parts = [part for part in self.walls(unknown, axis) if part.order]
+            for part in parts:
+                d = d * (part.distance(point) if len(parts) == 2 else part.fraction(point)) ** part.order
+        return d
 
-    # --- lift --------------------------------------------------------------------------------------------------------
+    def homogeneous(self, unknown: str, function: Function, coefficients: Mapping[str, Any]) -> Function:
+        """H: the function, changed so that all values and slopes that are prescribed for an unknown become zero."""
+        changed: Function = lambda point: self.distance(unknown, point) * function(point)  # noqa: E731
+        if not self.needs_slopes(unknown):
+            return changed
+        for axis in self.problem.domain.space:
+            for wall in self.walls(unknown, axis):
+                if wall.needs_slope:
+                    changed = with_slope(changed, wall, coefficients, zero=True)
+        for part in self.solids(unknown):
+            changed = self._without(changed, unknown, part, coefficients)
+        return changed
+
+    def _without(self, function: Function, unknown: str, part: SolidPart, coefficients: Mapping[str, Any]) -> Function:
+        others = self.others(unknown, part)
+        if part.needs_slope:
+            return with_slope(function, part, coefficients, others, zero=True)
+        return lambda point: (1 - weight(part, others, point)) ** part.order * function(point)
+
+    # --- lift ----------------------------------------------------------------------------------------------------------
 
     def lift(self, unknown: str, point: Point, coefficients: Mapping[str, Any]) -> Any:
-        """G: a smooth function that takes the prescribed values."""
+        """G: a smooth function that takes the prescribed values and slopes."""
         problem = self.problem
-        value: Callable[[Point], Any] = self._wall_lift(unknown, coefficients)
+        if unknown in self.lifts:
+            return self.lifts[unknown](point, coefficients)
+        value = self._lift_in_space(unknown, coefficients)
         if problem.is_steady or problem.time_order(unknown) == 0:
             return value(point)
         start = problem.domain["t"][0]
         elapsed = point["t"] - start
         initial = {k: v for k, v in point.items() if k != "t"}
         total = value(point)
-        walls_are_zero = all(self._is_homogeneous(unknown, axis) for axis in problem.domain.space)
         for k in range(problem.time_order(unknown)):
             target = problem.initial[unknown + "_t" * k](initial, coefficients)
-            if not walls_are_zero:
+            if not self._is_homogeneous(unknown):
                 at_start = value
                 for _ in range(k):
                     at_start = _time_derivative(at_start)
@@ -119,57 +209,83 @@ class HardConditions:
             total = total + target * (elapsed**k / math.factorial(k))
         return total
 
-    def _is_homogeneous(self, unknown: str, axis: str) -> bool:
-        if not self._holds(unknown, axis):
-            return True
-        return all(wall.for_unknowns(self.problem.unknowns)[unknown].is_zero for wall in self.problem.walls(axis))
+    def _is_homogeneous(self, unknown: str) -> bool:
+        return all(_is_zero(part) for part in (*self.all_walls(unknown), *self.solids(unknown)))
 
-    def _wall_lift(self, unknown: str, coefficients: Mapping[str, Any]) -> Callable[[Point], Any]:
-        problem = self.problem
-        function: Callable[[Point], Any] = lambda point: jnp.zeros_like(next(iter(point.values())))  # noqa: E731
-        for axis in problem.domain.space:
-            if not self._holds(unknown, axis) or self._is_homogeneous(unknown, axis):
-                continue
-            function = self._blend(function, unknown, axis, coefficients)
+    def _lift_in_space(self, unknown: str, coefficients: Mapping[str, Any]) -> Function:
+        function: Function = lambda point: jnp.zeros_like(next(iter(point.values())))  # noqa: E731
+        if self._is_homogeneous(unknown):
+            return function
+        for axis in self.problem.domain.space:
+            parts = self.walls(unknown, axis)
+            if parts:
+                function = blend(function, parts, coefficients)
+        for part in self.solids(unknown):
+            others = self.others(unknown, part)
+            if part.value is not None:
+                function = with_value(function, part, coefficients, others)
+            if part.slope is not None:
+                function = with_slope(function, part, coefficients, others)
         return function
 
-    def _blend(self, before: Callable[[Point], Any], unknown: str, axis: str, coefficients: Mapping[str, Any]):
-        lower, upper = self.problem.domain[axis]
-        low, high = (wall.for_unknowns(self.problem.unknowns)[unknown] for wall in self.problem.walls(axis))
-
-        def after(point: Point) -> Any:
-            s = (point[axis] - lower) / (upper - lower)
-            at_low = {**point, axis: jnp.full_like(point[axis], lower)}
-            at_high = {**point, axis: jnp.full_like(point[axis], upper)}
-            gap_low = low(at_low, coefficients) - before(at_low)
-            gap_high = high(at_high, coefficients) - before(at_high)
-            return before(point) + (1 - s) * gap_low + s * gap_high
-
-        return after
+    # --- agreement -----------------------------------------------------------------------------------------------------
 
     def _check_agreement(self) -> None:
-        """The lift takes the walls' values: it cannot where walls, or a wall and the start, disagree on their common edge."""
+        """The lift takes what the parts prescribe: it cannot where they, or one and the start, disagree where they meet."""
         problem = self.problem
         random = np.random.default_rng(0).uniform(size=(64, len(problem.coordinates)))
+        real = functools.partial(jnp.asarray, dtype=jnp.result_type(float))
         inside = {
-            c: problem.domain[c][0] + np.ptp(problem.domain[c]) * random[:, i] for i, c in enumerate(problem.coordinates)
+            c: real(problem.domain[c][0] + np.ptp(problem.domain[c]) * random[:, i])
+            for i, c in enumerate(problem.coordinates)
         }
         for axis in problem.domain.space:
             if self.axis_kind(axis) != "plain":
-                self._check_lift_along(axis, {c: jnp.asarray(v, jnp.result_type(float)) for c, v in inside.items()})
-            for wall, end in zip(problem.walls(axis), problem.domain[axis], strict=False):
-                if wall.kind != "dirichlet":
-                    continue
-                point = {c: jnp.asarray(v, jnp.result_type(float)) for c, v in {**inside, axis: np.full(64, end)}.items()}
-                for name, value in wall.for_unknowns(problem.unknowns).items():
-                    wanted = value(point, problem.coefficients)
-                    gap = float(jnp.max(jnp.abs(self.lift(name, point, problem.coefficients) - wanted)))
-                    if not gap <= 1e-4 * max(1.0, float(jnp.max(jnp.abs(wanted)))):
-                        raise ValueError(
-                            f"{problem.name}: {name} on the wall {axis} = {end:g} disagrees by {gap:.2g} with what the other "
-                            f"walls or the start prescribe (the value of {name}, or its first time derivative) on their common "
-                            "edge; a smooth field cannot hold both. Change one of them, or use js.Spectral."
-                        )
+                self._check_lift_along(axis, inside)
+        for name in problem.unknowns:
+            for part in (*self.all_walls(name), *self.solids(name)):
+                if isinstance(part, WallPart):
+                    point = part.on(inside)
+                else:
+                    box = [problem.domain[axis] for axis in part.space]
+                    place = boundary_points(part.shape, box, 64)
+                    count = min(64, len(place[0]))
+                    point = {c: v[:count] for c, v in inside.items()} | dict(zip(part.space, map(real, place), strict=True))
+                if problem.solids:  # what lies in a solid is no part of the boundary
+                    free = np.asarray(self.is_free(point, but=part))
+                    point = {c: v[free] for c, v in point.items()}
+                self._check_part(name, part, point)
+
+    def is_free(self, point: Point, but: Part | None = None, margin: float = 1e-3) -> Any:
+        """Whether points lie outside all solids (but one), by more than a share of their scale."""
+        free = jnp.ones(jnp.shape(next(iter(point.values()))), bool)
+        for solid in self.problem.solids:
+            if but is None or but.where != f"the solid {solid.name}":
+                here = tuple(point[axis] for axis in self.problem.domain.space)
+                free &= solid.shape(*here) > margin * min(solid.shape.size, *self.problem.domain.lengths)
+        return free
+
+    def _check_part(self, name: str, part: WallPart | SolidPart, point: Point) -> None:
+        problem, coefficients = self.problem, self.problem.coefficients
+        if not len(next(iter(point.values()))):
+            return
+        lift = lambda point: self.lift(name, point, coefficients)  # noqa: E731
+        found = []
+        if part.value is not None:
+            wanted = part.value(point, coefficients)
+            found.append(("the value", jax.vmap(lift)(point) - wanted, wanted))
+        if part.slope is not None:
+            gaps = jax.vmap(lambda point: part.slope_gap(lift, point, coefficients)[1])(point)
+            length = min(problem.domain.lengths)
+            found.append(("the slope", gaps * length, part.slope(point, coefficients) * length))
+        for what, gaps, wanted in found:
+            gap = float(jnp.max(jnp.abs(gaps)))
+            if not gap <= 1e-4 * max(1.0, float(jnp.max(jnp.abs(wanted)))):
+                raise ValueError(
+                    f"{problem.name}: {name} on {part.where} disagrees by {gap:.2g} in {what} with what the other walls, the "
+                    f"solids or the start prescribe (for {name}, or its first time derivative) where they meet; a smooth field "
+                    "cannot hold both. Change one of them, or use js.Spectral."
+                )
 
     def _check_lift_along(self, axis: str, inside: Point) -> None:
         """The lift of a start is kept for all times, and so would be a jump or a kink of it where the field has none."""
@@ -201,19 +317,25 @@ class HardConditions:
     def field(self, network: Callable[[Any], Any], coefficients: Mapping[str, Any]) -> Callable[..., Any]:
         """The field of a network ``z -> [unknowns]``: a function of ONE point, ``[unknowns]``."""
 
+        def outputs(point):
+            return network(self.inputs(point))
+
         def field(*coordinates):
             point = dict(zip(self.problem.coordinates, coordinates, strict=True))
-            outputs = network(self.inputs(point))
-            values = [
-                self.lift(name, point, coefficients) + self.distance(name, point) * outputs[i]
-                for i, name in enumerate(self.problem.unknowns)
-            ]
+            here = outputs(point)  # once for all unknowns that need a factor only
+            values = []
+            for i, name in enumerate(self.problem.unknowns):
+                if self.needs_slopes(name):
+                    part = self.homogeneous(name, outputs, coefficients)(point)[i]
+                else:
+                    part = self.distance(name, point) * here[i]
+                values.append(self.lift(name, point, coefficients) + part)
             return jnp.stack(values)
 
         return field
 
 
-def _time_derivative(function: Callable[[Point], Any]) -> Callable[[Point], Any]:
+def _time_derivative(function: Function) -> Function:
     def slope(point):
         def along(t):
             return function({**point, "t": t})
@@ -223,23 +345,37 @@ def _time_derivative(function: Callable[[Point], Any]) -> Callable[[Point], Any]
     return slope
 
 
+# --- what can be held ----------------------------------------------------------------------------------------------------------
+
+
+def _is_zero(part: Part) -> bool:
+    return all(formula is None or formula.is_zero for formula in (part.value, part.slope))
+
+
+def _is_mirror(problem: Problem, axis: str) -> bool:
+    """Whether no slope on both walls of an axis is all that holds there, and the equation is its own mirror image."""
+    walls, unknowns = problem.walls(axis), problem.unknowns
+    if not walls or problem.solids or any(wall.kind != "neumann" for wall in walls):
+        return False
+    values = [wall.for_unknowns(unknowns) for wall in walls]
+    if not all(set(v) == set(unknowns) and all(f.is_zero for f in v.values()) for v in values):
+        return False
+    return respects_mirror(problem, axis, dict.fromkeys(unknowns, 1))
+
+
 def _check_kinds(problem: Problem) -> None:
     """Conditions that this ansatz can hold."""
-    problem.check_plain("Neural and RandomFeatures")
+    if problem.solid is not None and not problem.solids:
+        raise ValueError(
+            f"{problem.name} has a solid that is given by a function, which Neural and RandomFeatures do not carry; give shapes, "
+            "solid={'name': js.Disc(...)}, with what holds on them, or use js.Staggered."
+        )
     for axis in problem.domain.space:
         walls = problem.walls(axis)
-        if not walls:
-            continue
-        kinds = {wall.kind for wall in walls}
-        if "outflow" in kinds:
+        if any(wall.kind == "outflow" for wall in walls):
             raise ValueError(f"{problem.name}: an Outflow wall of {axis} is for finite volumes; a field cannot hold it.")
-        names = [set(wall.for_unknowns(problem.unknowns)) for wall in walls]
-        if len(kinds) > 1 or names[0] != names[1]:
-            raise ValueError(f"{problem.name}: both walls of {axis} must hold the same kind of condition for a hard ansatz.")
-        if kinds == {"neumann"}:
-            values = [v for wall in walls for v in wall.for_unknowns(problem.unknowns).values()]
-            if not all(value.is_zero for value in values) or names[0] != set(problem.unknowns):
-                raise ValueError(
-                    f"{problem.name}: Neumann walls of {axis} can be held exactly only at zero and for every unknown; "
-                    "js.Spectral carries the others."
-                )
+        if not walls and problem.solids:
+            raise ValueError(
+                f"{problem.name}: {axis} is periodic, which a field with solids cannot hold: their distances are not periodic. "
+                f"Say what holds on the walls of {axis}, boundary={{{axis!r}: ...}}; () where nothing does."
+            )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxsci.learning.objective import Unknowns
-from jaxsci.learning.optimiser import NOT_FINITE, RUNNING, check_positive
+from jaxsci.learning.optimiser import NOT_FINITE, RUNNING, check_positive, repeat
 
 
 class DescentState(NamedTuple):
@@ -28,7 +28,8 @@ class FirstOrder:
     """Stochastic descent of the loss by an optax transformation: a rough start for a second-order method.
 
     Args:
-      transformation: any `optax.GradientTransformation`; by default Adam from 3e-3, halved four times on the way.
+      transformation: any `optax.GradientTransformation`, as `jaxsci.learning.soap(3e-3)`, `optax.contrib.muon(1e-3)` or, with
+        a line search of its own, `optax.lbfgs()`; by default Adam from 3e-3, halved four times on the way.
       steps: how many.
       points: per step; drawn anew every `resample` steps.
     """
@@ -67,13 +68,18 @@ def _default_adam(steps: int) -> optax.GradientTransformation:
 
 @functools.partial(jax.jit, static_argnames=("objective", "transformation", "count"))
 def _descend(objective, transformation, count, state, coefficients, batch):
-    def body(state, _):
-        value, gradient = jax.value_and_grad(objective.loss)(state.unknowns, coefficients, batch)
-        updates, inner = transformation.update(gradient, state.inner, state.unknowns)
-        going = (state.status == RUNNING) & jnp.isfinite(value)
-        status = jnp.where(jnp.isfinite(value), state.status, NOT_FINITE)
-        kept = state._replace(loss=value, status=status)
-        new = kept._replace(unknowns=optax.apply_updates(state.unknowns, updates), inner=inner)
-        return jax.tree.map(functools.partial(jnp.where, going), new, kept), None
+    def loss(unknowns):
+        return objective.loss(unknowns, coefficients, batch)
 
-    return jax.lax.scan(body, state, length=count)[0]
+    update = optax.with_extra_args_support(transformation).update
+
+    def step(state):
+        value, gradient = jax.value_and_grad(loss)(state.unknowns)
+        extra = {"value": value, "grad": gradient, "value_fn": loss}  # for line searches
+        updates, inner = update(gradient, state.inner, state.unknowns, **extra)
+        finite = jnp.isfinite(value)
+        kept = state._replace(loss=value, status=jnp.where(finite, RUNNING, NOT_FINITE))
+        new = kept._replace(unknowns=optax.apply_updates(state.unknowns, updates), inner=inner)
+        return jax.tree.map(functools.partial(jnp.where, finite), new, kept)
+
+    return repeat(step, state, count)

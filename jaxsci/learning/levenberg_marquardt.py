@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxsci.learning.least_squares import damped, triangle
 from jaxsci.learning.objective import Unknowns
-from jaxsci.learning.optimiser import CONVERGED, NOT_FINITE, RUNNING, check_positive
+from jaxsci.learning.optimiser import CONVERGED, NOT_FINITE, RUNNING, STAGNATED, check_positive, repeat
 
 _ATTEMPTS = 30  # dampings tried in one step
 _FAILURES = 3  # steps in a row without a good damping, after which the descent has converged
@@ -33,7 +34,8 @@ class LevenbergMarquardt:
     r"""min_p |r(p)|^2 by steps  argmin |r + J d|^2 + mu^2 |d|^2,  each from a QR factorisation of the Jacobian.
 
     J is never squared: its small singular values, which carry the last digits, survive.  The damping follows the *target
-    ratio* rule: the boldest step is taken whose actual decrease is at least `target_ratio` of the predicted one.
+    ratio* rule: the boldest step is taken whose actual decrease is at least `target_ratio` of the predicted one.  Where
+    parameters outnumber residuals the step is computed in its dual form, whose cost is the cube of the latter.
 
     Args:
       points: collocation points; by default 2.2 per parameter.
@@ -78,37 +80,90 @@ class LevenbergMarquardt:
 
 @functools.partial(jax.jit, static_argnames=("method", "objective", "count"))
 def _advance(method, objective, count, state, coefficients, batch):
-    def body(state, _):
-        new = _step(method, objective, state, coefficients, batch)
-        return jax.tree.map(functools.partial(jnp.where, state.status == RUNNING), new, state), None
-
-    return jax.lax.scan(body, state, length=count)[0]
+    return repeat(lambda state: _step(method, objective, state, coefficients, batch), state, count)
 
 
 def _step(method: LevenbergMarquardt, objective, state: DampedState, coefficients, batch) -> DampedState:
     """The boldest damped step that keeps its promise, or the same unknowns where none does."""
     flat, unravel = ravel_pytree(state.unknowns)
     value, jacobian = objective.linearise(state.unknowns, coefficients, batch)
-    factor, right = triangle(jacobian, -value)
-    square = jnp.sum(value**2)
+    model = Model.of(jacobian, value)
 
     def attempt(damping):
-        change = damped(factor, right, damping)
-        predicted = jnp.sum(right**2) - jnp.sum((right - factor @ change) ** 2)
-        actual = square - jnp.sum(objective.rows(unravel(flat + change), coefficients, batch) ** 2)
-        return flat + change, actual / predicted >= method.target_ratio  # false for NaN
+        z = damped(model.factor, model.right, damping)
+        candidate = flat + model.expand(z)
+        loss = jnp.sum(objective.rows(unravel(candidate), coefficients, batch) ** 2)
+        return candidate, loss, model.decrease(z)
 
-    def tries(carry):
-        return ~carry[2] & (carry[3] < _ATTEMPTS)
+    loss = jnp.sum(value**2)
+    candidate, damping, accepted = boldest(attempt, flat, state.damping, loss, method.target_ratio)
+    return settle(state, unravel(candidate), loss, damping, accepted, model.slope)
+
+
+# --- what the damped methods share ---------------------------------------------------------------------------------------
+
+
+class Model(NamedTuple):
+    """The linear model |J d + r|^2 in fewest numbers: |R z - c|^2 with d = z, or d = Q z where rows are fewer than columns.
+
+    The second is the *dual* form: every useful step lies in the row space of J, J' = Q R, whose dimension is the number of
+    rows.  Its damped steps are the same, (J'J + m^2)^-1 J'r = J'(JJ' + m^2)^-1 r, and cost the cube of that number.
+    """
+
+    factor: Any  # [n, n]
+    right: Any  # [n]
+    basis: Any  # Q, [columns, n], or None
+
+    @staticmethod
+    def of(jacobian: Any, value: Any) -> Model:
+        if jacobian.shape[0] >= jacobian.shape[1]:
+            return Model(*triangle(jacobian, -value), None)
+        basis, factor = jnp.linalg.qr(jacobian.T)
+        return Model(factor.T, -value, basis)
+
+    def expand(self, z: Any) -> Any:
+        """The change of the unknowns."""
+        return z if self.basis is None else self.basis @ z
+
+    def decrease(self, z: Any) -> Any:
+        """By how much the model falls."""
+        change = self.factor @ z
+        return jnp.sum(change * (2 * self.right - change))
+
+    @property
+    def slope(self) -> Any:
+        """|J'r| / |J|: what is left of the residual along the Jacobian, zero at a minimum."""
+        return jnp.linalg.norm(self.factor.T @ self.right) / jnp.linalg.norm(self.factor)
+
+
+def boldest(attempt: Callable[[Any], Any], start: Any, damping: Any, loss: Any, target_ratio: float) -> tuple[Any, Any, Any]:
+    """The candidate with the smallest damping that keeps its promise, from half of the last one upwards by doubling.
+
+    Args:
+      attempt: of a damping, ``(candidate, its loss, the decrease that the model promises)``.
+      start: the candidate where none is accepted.
+    Returns:
+      (candidate, damping, whether it was accepted)
+    """
 
     def another(carry):
-        damping = 2 * carry[0]
-        return damping, *attempt(damping), carry[3] + 1
+        _, damping, _, tried = carry
+        candidate, value, promised = attempt(2 * damping)
+        accepted = (loss - value) / promised >= target_ratio  # false for NaN
+        return jnp.where(accepted, candidate, start), 2 * damping, accepted, tried + 1
 
-    first = state.damping / 2
-    damping, candidate, accepted, _ = jax.lax.while_loop(tries, another, (first, *attempt(first), 1))
+    first = (start, damping / 4, jnp.asarray(False), 0)  # one body: the attempt is compiled once
+    return jax.lax.while_loop(lambda carry: ~carry[2] & (carry[3] < _ATTEMPTS), another, first)[:3]
+
+
+def settle(state: DampedState, unknowns: Any, loss: Any, damping: Any, accepted: Any, slope: Any) -> DampedState:
+    """The next state, with its status: three steps without a good damping end a descent.
+
+    It has converged where `slope`, that of `Model`, is the root of round-off beside the residual.
+    """
     failures = jnp.where(accepted, 0, state.failures + 1)
-    converged = (failures >= _FAILURES) | (square == 0)
-    status = jnp.where(jnp.isfinite(square), jnp.where(converged, CONVERGED, RUNNING), NOT_FINITE)
-    keep = accepted & jnp.isfinite(square)
-    return DampedState(unravel(jnp.where(keep, candidate, flat)), square, status, damping, failures)
+    small = 10 * jnp.sqrt(jnp.finfo(loss.dtype).eps) * jnp.sqrt(loss)
+    ended = jnp.where(slope <= small, CONVERGED, STAGNATED)
+    status = jnp.where(loss == 0, CONVERGED, jnp.where(failures >= _FAILURES, ended, RUNNING))
+    status = jnp.where(jnp.isfinite(loss), status, NOT_FINITE)
+    return DampedState(unknowns, loss, status, damping, failures)

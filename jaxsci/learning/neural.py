@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-import time
+import os
+import re
 import warnings
 from typing import Any
 
@@ -13,13 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import is_whole, results_are_traced
-from jaxsci._timing import Stopwatch
+from jaxsci._timing import Cost, Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
+from jaxsci.learning.budget import Budget
+from jaxsci.learning.checkpoints import Record
+from jaxsci.learning.course import Course, Piece
+from jaxsci.learning.fields import NeuralField as NeuralField
+from jaxsci.learning.fields import field_of, unscaled_residual
 from jaxsci.learning.first_order import FirstOrder
 from jaxsci.learning.levenberg_marquardt import LevenbergMarquardt
 from jaxsci.learning.objective import Objective
 from jaxsci.learning.optimiser import Optimiser
-from jaxsci.learning.training import Scheme, minimise, start
+from jaxsci.learning.scheme import Scheme
 from jaxsci.networks import MLP, Network
 from jaxsci.problems import Problem, Solution, saved_times
 from jaxsci.problems.solution import sample
@@ -49,18 +56,22 @@ class Neural:
     """A physics-informed neural network.
 
     The network is wrapped so that initial and boundary conditions hold exactly (`jaxsci.learning.HardConditions`); its
-    parameters minimise the equation's residual at collocation points, by a first-order start and Levenberg-Marquardt.
+    parameters minimise the equation's residual at collocation points, by a first-order start and Levenberg-Marquardt. What
+    the network gives and the rows of the residual are scaled, so that a fit does not depend on units.
 
     Args:
       network: a `jaxsci.networks.MLP`, or anything with the same ``init`` and ``apply``. Narrow and deep by default: a
         least-squares step costs the cube of the number of parameters.
       optimiser: one optimiser, or several that run one after another.
-      scheme: where and how much the residual counts: sampling and weighting.
-      budget: seconds of wall time for the whole fit, compilation included; None leaves it to the optimisers' steps.
+      scheme: where, how much and in what order the residual counts: sampling, weighting, windows of time, a curriculum.
+      budget: what ends the whole fit, compilation included: seconds, a text as "60s", "5min", "2000 steps",
+        "residual 1e-6" or several ("5min, residual 1e-6"), or a `jaxsci.learning.Budget`; None leaves it to the optimisers.
       grid: points per axis of the saved fields.
+      checkpoint: a folder for the record of the fit. Whatever stops the program, the same fit started again with it goes on
+        where the record ends, bit for bit; Ctrl-C and SIGTERM save before they act.
     Error estimate: the residual integrated over time (for a steady problem the residual itself) relative to the field: the
       error where the equation is of first order in time and does not amplify it, and an indication elsewhere.
-    Fails when: the problem is chaotic or long in time (fit it in pieces), or float64 is off (a warning says so).
+    Fails when: the problem is chaotic or long in time (fit it in windows), or float64 is off (a warning says so).
     Reference: Raissi, Perdikaris & Karniadakis (2019), J. Comput. Phys. 378, 686, and those of the parts.
     Example:
       >>> import jax, jaxsci as js
@@ -75,26 +86,27 @@ class Neural:
     network: Network = dataclasses.field(default_factory=lambda: MLP((12,) * 5))
     optimiser: Optimiser | tuple[Optimiser, ...] = (FirstOrder(), LevenbergMarquardt())
     scheme: Scheme = dataclasses.field(default_factory=Scheme)
-    budget: float | None = 60.0
+    budget: float | str | Budget | None = 60.0
     grid: int = 64
+    checkpoint: str | os.PathLike[str] | None = None
 
     def __post_init__(self):
-        if self.budget is not None and not self.budget > 0:
-            raise ValueError(f"Neural: budget must be a positive number of seconds or None, got {self.budget!r}.")
+        Budget.of(self.budget, "Neural: budget")
         if not (is_whole(self.grid) and self.grid > 0):
             raise ValueError(f"Neural: grid must be a positive whole number, got {self.grid!r}.")
         if not (callable(getattr(self.network, "init", None)) and callable(getattr(self.network, "apply", None))):
             raise TypeError(
                 f"Neural: network must have init and apply, as js.networks.MLP((20, 20)) has, got {self.network!r}."
             )
-        if not self._optimisers or not all(callable(getattr(o, "advance", None)) for o in self._optimisers):
+        if not self.optimisers or not all(callable(getattr(o, "advance", None)) for o in self.optimisers):
             raise TypeError(
                 "Neural: optimiser must be js.learning.FirstOrder(...), js.learning.LevenbergMarquardt(...), or a tuple of "
                 f"such, got {self.optimiser!r}."
             )
 
     @property
-    def _optimisers(self) -> tuple[Optimiser, ...]:
+    def optimisers(self) -> tuple[Optimiser, ...]:
+        """In the order in which they run."""
         return self.optimiser if isinstance(self.optimiser, tuple) else (self.optimiser,)
 
     def solve(
@@ -103,24 +115,51 @@ class Neural:
         """See `jaxsci.solve`."""
         require_concrete(problem, "Neural")
         advise_float64("Neural")
+        if problem.is_steady and self.scheme.windows is not None:
+            raise ValueError(f"Neural: {problem.name} is steady and has no windows of time; leave them out of the scheme.")
         ts = None if problem.is_steady else jnp.asarray(saved_times(problem, ts), jnp.result_type(float))
-        keys = jax.random.split(jax.random.key(0) if key is None else key, max(16, 1 + len(self._optimisers)))
+        key = jax.random.key(0) if key is None else key
         objective = Objective.of(problem, self.network)
-        with Stopwatch() as watch:
-            deadline = time.perf_counter() + (math.inf if self.budget is None else self.budget)
-            fit = start(objective, problem.coefficients, keys[0])
-            for optimiser, key in zip(self._optimisers, keys[1:], strict=False):
-                fit = minimise(
-                    objective, optimiser, fit, problem.coefficients, key,
-                    scheme=self.scheme, deadline=deadline, progress=progress,
-                )  # fmt: skip
-        field = NeuralField(objective, fit.unknowns, problem)
-        grid = {name: jnp.linspace(*problem.domain[name], self.grid + 1) for name in problem.domain.space}
-        fields = sample(field, ts, grid)
-        stats = {"residual": fit.residual, "steps": fit.steps, "stopped": fit.stopped}
-        stats["parameters"] = sum(np.size(leaf) for leaf in jax.tree.leaves(fit.unknowns))
-        error = jnp.asarray(estimate_error(problem, fit.residual, fields), fields.dtype)
-        return Solution(problem, ts, grid, fields, field, error, stats, watch.cost(training=True))
+        with Stopwatch() as watch, contextlib.ExitStack() as stack:
+            record = None if self.checkpoint is None else Record(self.checkpoint, self._identity(problem, key))
+            if record is not None:
+                stack.enter_context(record.watching())
+            budget = Budget.of(self.budget)
+            pieces = Course(problem, objective, self.optimisers, self.scheme, key, budget, progress, record).run()
+        return assembled(objective, problem, pieces, ts, self.grid, watch.cost(training=True))
+
+    def _identity(self, problem: Problem, key: Any) -> dict[str, str]:
+        """What a record must agree in; budget and grid may change."""
+        method = repr(dataclasses.replace(self, budget=None, grid=1, checkpoint=None))
+        return {
+            "problem": f"{problem.name} {problem.identity}",
+            "method": re.sub(r" at 0x[0-9a-f]+", "", method),
+            "key": str(np.asarray(jax.random.key_data(key)).tolist()),
+            "precision": str(jnp.result_type(float)),
+        }
+
+
+def assembled(
+    objective: Objective, problem: Problem, pieces: list[Piece], ts: Any, grid_points: int, cost: Cost
+) -> Solution:
+    """The solution that fitted pieces are, with its residual and its error estimate."""
+    field = field_of(objective, problem, pieces)
+    grid = {name: jnp.linspace(*problem.domain[name], grid_points + 1) for name in problem.domain.space}
+    fields = sample(field, ts, grid, problem.solids)
+    lengths = [1.0 if p.frame.window is None else float(p.frame.window.end - p.frame.window.start) for p in pieces]
+    sizes = [unscaled_residual(objective, problem, piece) for piece in pieces]
+    stats = {"residual": math.sqrt(sum(length * size**2 for length, size in zip(lengths, sizes, strict=True)))}
+    last = pieces[-1].fit
+    stats |= {"steps": sum(piece.fit.steps for piece in pieces), "stopped": last.stopped}
+    stats["parameters"] = sum(np.size(leaf) for piece in pieces for leaf in jax.tree.leaves(piece.fit.unknowns))
+    if len(pieces) > 1:
+        stats["windows"] = len(pieces)
+    broke = [piece.fit.broke for piece in pieces if piece.fit.broke]
+    if broke:
+        stats["broke"] = broke[0]
+    integrated = sum(length * size for length, size in zip(lengths, sizes, strict=True))
+    error = jnp.asarray(estimate_error(problem, integrated, fields), fields.dtype)
+    return Solution(problem, ts, grid, fields, field, error, stats, cost)
 
 
 def estimate_error(problem: Problem, residual: float, fields: Any) -> float:
@@ -128,16 +167,3 @@ def estimate_error(problem: Problem, residual: float, fields: Any) -> float:
     size = float(jnp.sqrt(jnp.mean(fields**2)))
     duration = 1.0 if problem.is_steady else problem.domain["t"][1] - problem.domain["t"][0]
     return residual * duration / max(size, 1e-300)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class NeuralField:
-    """A fitted network as a field of ONE point."""
-
-    objective: Objective = dataclasses.field(metadata={"static": True})
-    unknowns: Any
-    problem: Problem
-
-    def __call__(self, *point: Any) -> Any:
-        return self.objective.field(self.unknowns, self.problem.coefficients)(*point)

@@ -18,10 +18,11 @@ from jaxtyping import Array, Float
 from jaxsci._checks import check_keys
 from jaxsci.equations.residual import PointwiseResidual, residual
 from jaxsci.learning.conditions import HardConditions
+from jaxsci.learning.frame import FRAME, framed
 from jaxsci.networks import Network
 from jaxsci.problems import Problem
 
-Coefficients = Mapping[str, Any]
+Coefficients = Mapping[str, Any]  # of the problem, by name; where a fit has a frame, it stands beside them under FRAME
 Unknowns = dict[str, Any]  # what a fit changes: {"network": its parameters, "coefficients": the free ones}
 
 
@@ -66,17 +67,26 @@ class Objective:
 
     def all_coefficients(self, unknowns: Unknowns, coefficients: Coefficients) -> dict[str, Any]:
         """The given coefficients with the fitted ones in their place."""
-        return dict(coefficients) | unknowns["coefficients"]
+        given = {name: value for name, value in coefficients.items() if name != FRAME}
+        return given | unknowns["coefficients"]
 
     def field(self, unknowns: Unknowns, coefficients: Coefficients) -> Any:
         """The field: a function of ONE point, ``[unknowns]``, that holds the conditions for any parameters."""
         network = functools.partial(self.network.apply, unknowns["network"])
+        if FRAME in coefficients:
+            network = framed(self.network.apply, unknowns["network"], coefficients[FRAME], self.time_order)
         return self.conditions.field(network, self.all_coefficients(unknowns, coefficients))
 
     def extend(self, points: Float[Array, "points coordinates"], key: Any) -> Any:
         """Points of the domain with whatever else a point of this objective has: nothing here, its member for a family."""
         del key
         return points
+
+    @property
+    def time_order(self) -> int:
+        """The highest order of a time derivative; zero for a steady problem."""
+        problem = self.conditions.problem
+        return 0 if problem.is_steady else max(problem.time_order(name) for name in problem.unknowns)
 
     def residual(
         self, unknowns: Unknowns, coefficients: Coefficients, points: Float[Array, "points coordinates"]

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from jaxsci.learning.collocation import in_box
+from jaxsci.learning.collocation import in_domain
 from jaxsci.learning.objective import Objective
 from jaxsci.problems import Problem, Solution
 
@@ -112,11 +112,10 @@ class OperatorObjective(Objective):
         return jnp.concatenate([points, self.members.draw(key, len(points))], axis=1)
 
     def observe(self, solution: Solution, samples: int, key: Any) -> tuple[Any, Any]:
-        """Random points of a solution ``[samples, coordinates + numbers]``, and its values there."""
-        domain, numbers = self.conditions.problem.domain, self.members.numbers(solution.problem.coefficients)
-        unit = jax.random.uniform(key, (samples, len(domain.coordinates)), jnp.result_type(float))
-        columns = in_box(domain, unit)
-        values = solution.evaluate(**dict(zip(domain.coordinates, columns, strict=True)))
+        """Points of a solution ``[samples, coordinates + numbers]``, and its values there."""
+        numbers = self.members.numbers(solution.problem.coefficients)
+        columns = in_domain(solution.problem, samples, key)
+        values = solution.evaluate(**dict(zip(solution.problem.coordinates, columns, strict=True)))
         sensors = jnp.broadcast_to(numbers, (samples, len(numbers)))
         return jnp.concatenate([jnp.stack(columns, axis=-1), sensors], axis=1), jnp.atleast_2d(values).T
 

@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from jaxsci._checks import is_traced, is_whole
 from jaxsci._timing import Cost, Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
-from jaxsci.learning.collocation import in_box, quasi_random
+from jaxsci.learning.collocation import in_domain
 from jaxsci.learning.first_order import FirstOrder
 from jaxsci.learning.grid_operator import GridObjective, check_grid_problem
 from jaxsci.learning.levenberg_marquardt import LevenbergMarquardt
@@ -198,7 +198,7 @@ class TrainedOperator:
         grid = {name: jnp.linspace(*problem.domain[name], self.grid + 1) for name in problem.domain.space}
         with Stopwatch() as watch:
             field = OperatorField(self.objective, self.unknowns, problem)
-            fields = jax.block_until_ready(sample(field, ts, grid))
+            fields = jax.block_until_ready(sample(field, ts, grid, problem.solids))
         residual = _own_residual(self.objective, self.unknowns, problem)
         duration = 1.0 if problem.is_steady else problem.domain["t"][1] - problem.domain["t"][0]
         error = duration * residual / jnp.sqrt(jnp.mean(fields**2))  # as `Neural` estimates it
@@ -209,8 +209,7 @@ class TrainedOperator:
 @functools.partial(jax.jit, static_argnames=("objective",))
 def _own_residual(objective: OperatorObjective, unknowns: Any, problem: Problem) -> Any:
     """Root mean square of the residual of one member."""
-    domain = problem.domain
-    points = jnp.stack(in_box(domain, quasi_random(1024, len(domain.coordinates), jax.random.key(0))), axis=-1)
+    points = jnp.stack(in_domain(problem, 1024, jax.random.key(0)), axis=-1)
     field = objective.field(unknowns, problem.coefficients)
     return jnp.sqrt(jnp.mean(objective.equation(field, problem.coefficients, points) ** 2))
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
 
 from jaxsci._checks import is_whole
 from jaxsci.learning.objective import Batch, Coefficients, Objective, Unknowns
 
-RUNNING, CONVERGED, NOT_FINITE = 0, 1, 2  # the status of a state
-STOPPED = ("steps", "converged", "not finite")  # the same in words; a fit that was still running ended by its steps
+# The status of a state, and the same in words: a fit that was still running ended by its steps.  Converged means that the
+# model of the loss promises no decrease above round-off; stagnated, that it does and none of the steps tried keeps it.
+RUNNING, CONVERGED, NOT_FINITE, STAGNATED = 0, 1, 2, 3
+STOPPED = ("steps", "converged", "not finite", "stagnated")
 
 
 class State(Protocol):
@@ -16,7 +23,7 @@ class State(Protocol):
 
     unknowns: Unknowns
     loss: Any  # at the last step's batch
-    status: Any  # RUNNING, CONVERGED or NOT_FINITE
+    status: Any  # RUNNING, CONVERGED, NOT_FINITE or STAGNATED
 
 
 class Optimiser(Protocol):
@@ -48,6 +55,15 @@ class Optimiser(Protocol):
     def advance(self, objective: Objective, coefficients: Coefficients, state: Any, batch: Batch, count: int) -> Any:
         """The state after `count` steps, compiled; unchanged from the step on at which its status ceases to be RUNNING."""
         ...
+
+
+def repeat(step: Callable[[Any], Any], state: Any, count: int) -> Any:
+    """`count` steps, compiled once; the state stays as it is from the step on at which its status ceases to be RUNNING."""
+
+    def body(state, _):
+        return jax.tree.map(functools.partial(jnp.where, state.status == RUNNING), step(state), state), None
+
+    return jax.lax.scan(body, state, length=count)[0]
 
 
 def check_positive(optimiser: Any, *names: str) -> None:

@@ -19,6 +19,7 @@ from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.learning.feature_fit import Fitted, Fitter
 from jaxsci.learning.features import Slab, Stretch, basis, draw, stretched_axis
 from jaxsci.learning.neural import advise_float64, require_concrete
+from jaxsci.learning.steady import solve_steady
 from jaxsci.problems import Problem, Solution, saved_times
 from jaxsci.problems.solution import sample
 
@@ -44,6 +45,9 @@ class RandomFeatures:
       points: collocation points per slab; by default four per feature.
       budget: seconds of wall time after which slabs are no longer refined.
       grid: points per axis of the saved fields.
+      continuation: of a steady nonlinear problem, a coefficient and the values, from easy to hard, at which it is solved
+        before its own: ``("viscosity", (0.01, 0.003))``.
+      lifts: of a steady problem, by unknown, a function that takes what is prescribed; see `learning.HardConditions`.
     Error estimate: as in `Neural`.
     Fails when: a front moves across many widths within a slab; many space dimensions (the number of features that a given
       accuracy needs grows quickly).
@@ -65,6 +69,8 @@ class RandomFeatures:
     points: int | None = None
     budget: float | None = None
     grid: int = 64
+    continuation: tuple[str, tuple[float, ...]] | None = None
+    lifts: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self):
         if not (is_whole(self.n) and self.n >= 10):
@@ -84,14 +90,16 @@ class RandomFeatures:
         """See `jaxsci.solve`."""
         require_concrete(problem, "RandomFeatures")
         advise_float64("RandomFeatures")
-        ts = None if problem.is_steady else jnp.asarray(saved_times(problem, ts), jnp.result_type(float))
+        if problem.is_steady:
+            return solve_steady(self, problem, jax.random.key(0) if key is None else key, progress)
+        ts = jnp.asarray(saved_times(problem, ts), jnp.result_type(float))
         with Stopwatch() as watch:
             march = _March(self, Fitter.of(problem), jax.random.key(0) if key is None else key, progress)
             fits = march.run()
         slabs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(fit.slab for fit in fits))
         field = FeatureField(march.fitter.conditions, problem, slabs)
         grid = {name: jnp.linspace(*problem.domain[name], self.grid + 1) for name in problem.domain.space}
-        fields = sample(field, ts, grid)
+        fields = sample(field, ts, grid, problem.solids)
         stats = {
             "slabs": len(fits),
             "residual": max(fit.residual for fit in fits),

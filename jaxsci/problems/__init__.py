@@ -14,6 +14,7 @@ from jaxsci.problems.conditions import Mixed as Mixed
 from jaxsci.problems.conditions import Neumann as Neumann
 from jaxsci.problems.conditions import Outflow as Outflow
 from jaxsci.problems.conditions import Periodic as Periodic
+from jaxsci.problems.conditions import Robin as Robin
 from jaxsci.problems.dispersive import kdv as kdv
 from jaxsci.problems.dispersive import kuramoto_sivashinsky as kuramoto_sivashinsky
 from jaxsci.problems.domain import Box as Box
@@ -29,6 +30,11 @@ from jaxsci.problems.flow_fields import velocity_of as velocity_of
 from jaxsci.problems.flow_fields import vorticity_of as vorticity_of
 from jaxsci.problems.formula import Formula as Formula
 from jaxsci.problems.fourier_series import FourierSeries as FourierSeries
+from jaxsci.problems.geometry import Disc as Disc
+from jaxsci.problems.geometry import HalfPlane as HalfPlane
+from jaxsci.problems.geometry import Polygon as Polygon
+from jaxsci.problems.geometry import Shape as Shape
+from jaxsci.problems.geometry import rectangle as rectangle
 from jaxsci.problems.manufactured import manufactured as manufactured
 from jaxsci.problems.ode import lorenz as lorenz
 from jaxsci.problems.ode import lotka_volterra as lotka_volterra
@@ -48,6 +54,7 @@ from jaxsci.problems.reference import Converged as Converged
 from jaxsci.problems.reference import Exact as Exact
 from jaxsci.problems.shocks import burgers_shock as burgers_shock
 from jaxsci.problems.shocks import sod as sod
+from jaxsci.problems.solids import Solid as Solid
 from jaxsci.problems.solution import Solution as Solution
 from jaxsci.problems.solution import saved_times as saved_times
 from jaxsci.problems.solve import Method as Method

@@ -20,6 +20,7 @@ from jaxsci.problems.conditions import Boundary, Mixed, Periodic, Wall
 from jaxsci.problems.domain import Box
 from jaxsci.problems.formula import Formula
 from jaxsci.problems.reference import Exact, Reference
+from jaxsci.problems.solids import Solid, covers, merged, solids_of
 from jaxsci.problems.solution import DEFAULT_TIMES, Solution, saved_times
 
 
@@ -39,8 +40,11 @@ class Problem:
         numbers or functions of the spatial coordinates and coefficients.
       boundary: by spatial coordinate: `Periodic()`, one wall condition for both ends, or a pair of them. Default periodic.
         In a pair, a tuple of conditions holds different kinds for different unknowns on one wall.
-      solid: signed distance to immersed bodies that are at rest, negative inside: a function of the spatial coordinates and
-        coefficients. The velocity is zero there. `Staggered` carries it.
+        A wall that lies inside a shape has no condition.
+      solid: what is cut out of the box: shapes by name, whose conditions stand in `boundary` under these names; `Neural` and
+        `RandomFeatures` carry them. A domain that is no box is what ``~shape`` leaves of one. Or the signed distance to bodies
+        at rest, negative inside, as a function of the spatial coordinates and coefficients: the velocity is zero there;
+        `Staggered` carries it, and shapes on which a velocity is zero.
       exact: the exact solution by unknown, where there is one.
       times: where solutions are saved by default: 51 even times, unless the problem lives on a logarithmic scale.
       reference: how to obtain a certified reference; by default the exact solution.
@@ -86,8 +90,9 @@ class Problem:
         formulas = lambda given: tuple((k, Formula.of(v)) for k, v in sorted((given or {}).items()))  # noqa: E731
         self._initial = formulas(initial)
         self._exact = formulas(exact)
+        self._solids = solids_of(self.name, domain, solid, boundary or {})
+        self.solid: Formula | None = merged(domain, self._solids) if self._solids or solid is None else Formula.of(solid)
         self._boundary = tuple((axis, self._boundary_of(axis, dict(boundary or {}))) for axis in domain.space)
-        self.solid: Formula | None = None if solid is None else Formula.of(solid)
         self._check_names(boundary or {})
         self._reference = reference if reference is not None else Exact() if self._exact else None
         if times is not None and self.is_steady:
@@ -113,12 +118,39 @@ class Problem:
         condition = self.boundary[axis]
         return () if isinstance(condition, Periodic) else condition
 
+    @property
+    def solids(self) -> tuple[Solid, ...]:
+        """The shapes that are cut out of the box, with what is held on them."""
+        return self._solids
+
+    def check_values(self, method: str) -> None:
+        """Refuse conditions that only fields carry: Robin's, clamped unknowns, and shapes on which something else than zero
+        values is held.
+
+        Raises:
+          ValueError: naming the method and what it does not carry.
+        """
+        walls = [(f"a wall of {axis}", wall) for axis in self.domain.space for wall in self.walls(axis)]
+        walls += [(f"the solid {solid.name}", solid.wall) for solid in self._solids]
+        for where, wall in walls:
+            kinds = {part.kind for part in wall.parts}
+            what = "a Robin condition" if "robin" in kinds else "a clamped unknown" if getattr(wall, "clamps", False) else ""
+            at_rest = kinds == {"dirichlet"} and all(v.is_zero for v in wall.for_unknowns(self.unknowns).values())
+            if not what and where.startswith("the solid") and not at_rest:
+                what = "a condition other than zero values"
+            if what:
+                raise ValueError(
+                    f"{method}: {self.name} has {what} on {where}, which this method does not carry; use js.RandomFeatures or "
+                    "js.Neural."
+                )
+
     def check_plain(self, method: str) -> None:
         """Refuse what only few methods carry: solids, and walls with conditions of different kinds.
 
         Raises:
           ValueError: naming the method, and the one that does.
         """
+        self.check_values(method)
         mixed = [axis for axis in self.domain.space if any(wall.kind == "mixed" for wall in self.walls(axis))]
         if self.solid is not None or mixed:
             what = "a solid" if self.solid is not None else f"different kinds of condition on one wall of {listed(mixed)}"
@@ -203,12 +235,10 @@ class Problem:
         for axis, boundary in self._boundary:
             if isinstance(boundary, Periodic):
                 parts.append(f"{axis}:periodic")
-            for wall in self.walls(axis):
-                values = wall.for_unknowns(self.unknowns)
-                texts = [f"{k}:{f.identity(box, self.coefficients)}" for k, f in sorted(values.items())]
-                kinds = [wall.kind_for(k, self.unknowns) for k in sorted(values)] if wall.kind == "mixed" else ""
-                parts.append(f"{axis}:{wall.kind}:{texts}{kinds}")
-        if self.solid is not None:
+            parts += [f"{axis}:{wall.identity(self.unknowns, box, self.coefficients)}" for wall in self.walls(axis)]
+        for solid in self._solids:
+            parts.append(f"solid:{solid.identity(self.unknowns, box, self.coefficients)}")
+        if self.solid is not None and not self._solids:
             parts.append(f"solid:{self.solid.identity(space, self.coefficients)}")
         return digest(*parts)
 
@@ -265,7 +295,7 @@ class Problem:
     # --- pytree ----------------------------------------------------------------------------------------------------
 
     def _static(self) -> tuple:
-        conditions = (self._initial, self._boundary, self._exact, self.solid)
+        conditions = (self._initial, self._boundary, self._exact, self.solid, self._solids)
         return (self.equation, self.domain, *conditions, self._reference, self._times, self.name, self.source)
 
     def tree_flatten(self):
@@ -274,8 +304,8 @@ class Problem:
     @classmethod
     def tree_unflatten(cls, static, children):
         new = object.__new__(cls)
-        new.equation, new.domain, new._initial, new._boundary, new._exact, new.solid = static[:6]
-        new._reference, new._times, new.name, new.source = static[6:]
+        new.equation, new.domain, new._initial, new._boundary, new._exact, new.solid, new._solids = static[:7]
+        new._reference, new._times, new.name, new.source = static[7:]
         (new.coefficients,) = children
         new.coordinates = new.domain.coordinates
         return new
@@ -296,7 +326,7 @@ class Problem:
             raise ValueError(f"{self.name}: the box has a time t, but no time derivative occurs in {self.equation!r}.")
 
     def _boundary_of(self, axis: str, given: dict[str, Any]) -> Boundary:
-        condition = given.get(axis, Periodic())
+        condition = given.get(axis, ((), ()) if covers(self._solids, self.domain, axis) else Periodic())
         if isinstance(condition, Periodic):
             return condition
         if isinstance(condition, Wall):
@@ -311,7 +341,7 @@ class Problem:
         )
 
     def _check_names(self, boundary: Mapping[str, Any]) -> None:
-        check_keys("boundary of coordinate", boundary, self.domain.space)
+        check_keys("boundary of coordinate", boundary, (*self.domain.space, *(solid.name for solid in self._solids)))
         needed = {u: self.time_order(u) for u in self.unknowns} if not self.is_steady else {}
         too_high = [u for u, order in needed.items() if order > 2]
         if too_high:
@@ -324,14 +354,16 @@ class Problem:
             check_keys("exact solution of", self.exact, self.unknowns, complete=True)
         formulas = [(f"initial value {k}", f, self.domain.space) for k, f in self._initial]
         formulas += [(f"exact solution {k}", f, self.coordinates) for k, f in self._exact]
-        for axis, condition in self._boundary:
-            if isinstance(condition, Periodic):
-                continue
-            for wall in condition:
-                values = wall.for_unknowns(self.unknowns)
-                check_keys(f"unknown on the wall of {axis}", values, self.unknowns)
-                formulas += [(f"value of {k} on the wall of {axis}", f, self.coordinates) for k, f in values.items()]
-        if self.solid is not None:
+        walls = [(f"the wall of {axis}", wall) for axis in self.domain.space for wall in self.walls(axis)]
+        for where, wall in [*walls, *((f"the solid {solid.name}", solid.wall) for solid in self._solids)]:
+            for part in wall.parts:
+                values = part.for_unknowns(self.unknowns)
+                check_keys(f"unknown on {where}", values, self.unknowns)
+                formulas += [(f"value of {k} on {where}", f, self.coordinates) for k, f in values.items()]
+                formulas += [
+                    (f"rate of {k} on {where}", f, self.coordinates) for k, f in part.rates_for(self.unknowns).items()
+                ]
+        if self.solid is not None and not self._solids:
             formulas.append(("the solid", self.solid, self.domain.space))
         used: set[str] = set(self.equation.coefficients)
         for what, formula, coordinates in formulas:

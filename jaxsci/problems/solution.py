@@ -169,10 +169,13 @@ def saved_times(problem: Any, ts: SavedTimes = None) -> np.ndarray:
     return np.clip(ts, start, end)
 
 
-def sample(field: Callable[..., Any], ts: Any, grid: Mapping[str, Any]) -> Float[Array, "..."]:
-    """A field on a grid as saved fields: ``[T, unknowns, *space]``, or ``[unknowns, *space]`` without times."""
+def sample(field: Callable[..., Any], ts: Any, grid: Mapping[str, Any], solids: tuple = ()) -> Float[Array, "..."]:
+    """A field on a grid as saved fields: ``[T, unknowns, *space]``, or ``[unknowns, *space]`` without times; 0 in solids."""
     axes = [*([] if ts is None else [jnp.asarray(ts)]), *(jnp.asarray(axis) for axis in grid.values())]
     mesh = jnp.meshgrid(*axes, indexing="ij")
     points = jnp.stack([jnp.ravel(m) for m in mesh], axis=-1)
-    values = _evaluate(field, points).reshape((*mesh[0].shape, -1))
+    values = _evaluate(field, points)
+    for solid in solids:
+        values = jnp.where(solid.shape(*points.T[-len(grid) :])[:, None] < 0, 0.0, values)
+    values = values.reshape((*mesh[0].shape, -1))
     return jnp.moveaxis(values, -1, 0 if ts is None else 1)

@@ -75,12 +75,12 @@ def mirror_signs(problem: Problem) -> tuple[tuple[int, ...], ...] | None:
             if len(kinds) != 1 or any(value is None or not value.is_zero for value in values):
                 return None
             signs[u][i] = -1 if kinds == {"dirichlet"} else 1
-        if not _respects_mirror(problem, axis, {u: signs[u][i] for u in unknowns}):
+        if not respects_mirror(problem, axis, {u: signs[u][i] for u in unknowns}):
             return None
     return tuple(tuple(signs[u]) for u in unknowns)
 
 
-def _respects_mirror(problem: Problem, axis: str, signs: dict[str, int]) -> bool:
+def respects_mirror(problem: Problem, axis: str, signs: dict[str, int]) -> bool:
     """Whether the reflection at either wall maps the equation to plus or minus itself, tried at random values.
 
     A mirror at the wall c maps the coordinate to 2 c - x, an unknown to its sign times itself and each derivative along the

@@ -140,6 +140,9 @@ def volumes_of(problem: Problem, n: int | tuple[int, ...], limiter: str) -> Volu
         raise ValueError(
             f"FiniteVolume: {name} {'is steady' if space else 'has no space'}; it solves u_t + (f(u))_x + ... = 0."
         )
+    problem.check_values("FiniteVolume")
+    if problem.solid is not None:
+        raise ValueError(f"FiniteVolume: {name} has a solid, which this method does not carry; use js.Staggered.")
     sizes = n if isinstance(n, tuple) else (n,) * len(space)
     if len(sizes) != len(space):
         raise ValueError(f"FiniteVolume: n has {len(sizes)} entries for the {len(space)} axes {', '.join(space)}.")

@@ -119,6 +119,7 @@ def sides_of(problem: Problem, flow: Flow) -> tuple[tuple[Side, Side] | None, ..
     Raises:
       ValueError: a side without a condition for each component, or with a combination that makes no well-posed flow.
     """
+    problem.check_values("Staggered")
     sides: list[tuple[Side, Side] | None] = []
     for i, axis in enumerate(problem.domain.space):
         walls = problem.walls(axis)

@@ -117,8 +117,8 @@ def test_a_system_is_learned_with_one_output_per_unknown():
         ({"optimiser": [FirstOrder()]}, TypeError, r"or a tuple of such, got \[FirstOrder"),
         ({"network": "mlp"}, TypeError, r"Neural: network must have init and apply, as js\.networks\.MLP\(\(20, 20\)\) has"),
         ({"network": (16, 16)}, TypeError, "network must have init and apply"),
-        ({"budget": 0}, ValueError, "budget must be a positive number of seconds or None, got 0"),
-        ({"budget": float("nan")}, ValueError, "budget must be a positive number of seconds or None, got nan"),
+        ({"budget": 0}, ValueError, "budget must be a positive number of seconds, a text .* or None, got 0"),
+        ({"budget": float("nan")}, ValueError, "budget must be a positive number of seconds, a text .* or None, got nan"),
         ({"grid": 0}, ValueError, "grid must be a positive whole number, got 0"),
     ],
 )

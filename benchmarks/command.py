@@ -1,0 +1,54 @@
+"""What the benchmark programs share: the row, and the command line that prints rows as a table or as JSON lines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+Group = Callable[[argparse.Namespace], Iterator[dict[str, Any]]]
+
+
+def row(name: str, *, ours: Any, target: Any, meets: bool, theirs: Any = None, **more: Any) -> dict[str, Any]:
+    """One line. `ours` and `theirs` are errors or costs, less is better; the ratio is theirs / ours."""
+    ratio = theirs / ours if theirs and isinstance(ours, float | int) and ours else None
+    basics = {"name": name, "ours": ours, "theirs": theirs, "ratio": ratio, "target": target, "meets": bool(meets)}
+    return basics | {"precision": "float64", "seed": 0} | more
+
+
+def versions(*packages: str) -> dict[str, str | None]:
+    """Of the packages that a program depends on, and of Python; None where one is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def run(doc: str | None, groups: Mapping[str, Group], packages: tuple[str, ...], seeds: int = 1) -> None:
+    """Parse the command line, and print the rows of the groups that it asks for."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    parser.add_argument("--only", default="", metavar="WORD", help="groups or rows whose name contains it")
+    parser.add_argument("--smoke", action="store_true", help="small rows, to see that it runs")
+    parser.add_argument("--seeds", type=int, default=seeds, metavar="N", help=f"runs of a row that draws numbers ({seeds})")
+    options = parser.parse_args()
+    about = {"cores": os.cpu_count(), "versions": versions(*packages)}
+    for name, rows in ({name: make for name, make in groups.items() if options.only in name} or groups).items():
+        for result in rows(options):
+            if options.only in name or options.only in result["name"]:
+                print(json.dumps(result | about) if options.json else _line(result), flush=True)
+
+
+def _line(result: Mapping[str, Any]) -> str:
+    said = {k: f"{v:.3g}" if isinstance(v, float | int) else str(v) for k, v in result.items()}
+    seconds = f" in {said['seconds']} s" if result.get("seconds") is not None else ""
+    theirs = f"; theirs {said['theirs']}, ratio {said['ratio']}" if result.get("theirs") else ""
+    verdict = "meets" if result["meets"] else "MISSES"
+    return f"{said['name']:72s} {said['ours']}{seconds}{theirs}; target {said['target']}: {verdict}"

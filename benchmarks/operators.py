@@ -60,7 +60,7 @@ def starts(key):
 
 
 LEAST_SQUARES = (FirstOrder(steps=300, points=1000), LevenbergMarquardt(points=2000, steps=80))
-ADAM = FirstOrder(optax.adam(optax.cosine_decay_schedule(3e-3, 1500)), steps=1500, points=16, resample=25)
+ADAM = FirstOrder(optax.adam(optax.cosine_decay_schedule(5e-3, 1000)), steps=1000, points=16, resample=25)
 ROWS = {
     "heat, diffusivity in [0.1, 0.5], DeepONet": PhysicsInformedOperator(
         heat, DeepONet(MLP((8,)), MLP((12, 12)), sensors=1, rank=8), LEAST_SQUARES, budget=None

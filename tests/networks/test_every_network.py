@@ -123,6 +123,7 @@ def _slope(function, axis):
     return slope
 
 
+@pytest.mark.slow
 def test_float32_agrees_with_float64_and_jit_and_vmap_pass():
     z = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, size=(3, 2)))
     single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), every())
@@ -137,6 +138,7 @@ def test_float32_agrees_with_float64_and_jit_and_vmap_pass():
         np.testing.assert_allclose(narrow[name], wide[name], rtol=3e-5, atol=3e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_every_parameter_matters():
     """A parameter without influence is a mistake in wiring: its gradient is zero for every input."""
     z = jnp.asarray(np.random.default_rng(2).uniform(-1, 1, size=(5, 2)))

@@ -74,6 +74,7 @@ def test_a_finer_grid_gives_the_same_function(made):
     assert errors[1] < errors[0] / 10
 
 
+@pytest.mark.slow
 def test_derivatives_pass(made):
     parameters, apply = made
     a = np.random.default_rng(2).normal(size=(2, 9, 10))

@@ -85,8 +85,8 @@ class Course:
 
             shorter = None if hopeless or (length == rest and pieces) else windows.shorter(length)
             # What is decided here depends on results alone, not on the clock: a fit that is resumed decides as it did.
-            piece = attempt(length, length / rest if shorter is None else length / rest / 2)
-            while shorter is not None and piece.fit.residual > target:
+            piece = attempt(length, length / rest)
+            while shorter is not None and piece.fit.residual > target and piece.fit.stopped != "budget":
                 half = attempt(shorter, shorter / rest)
                 hopeless = not half.fit.residual < piece.fit.residual / 2  # the network is the limit, not the window
                 piece, length, shorter = half, shorter, None if hopeless else windows.shorter(shorter)

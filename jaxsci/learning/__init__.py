@@ -32,5 +32,6 @@ from jaxsci.learning.sampling import Even as Even
 from jaxsci.learning.sampling import ResidualDensity as ResidualDensity
 from jaxsci.learning.sampling import Retain as Retain
 from jaxsci.learning.scheme import Scheme as Scheme
+from jaxsci.learning.stretched import Stretched as Stretched
 from jaxsci.learning.weighting import Equal as Equal
 from jaxsci.learning.windows import Windows as Windows

@@ -41,8 +41,7 @@ class ResidualAttention:
     def __post_init__(self):
         if not (0 <= self.decay < 1 and self.rate > 0):
             raise ValueError(
-                "ResidualAttention: decay must lie in [0, 1) and rate be positive, got "
-                f"{self.decay!r} and {self.rate!r}."
+                f"ResidualAttention: decay must lie in [0, 1) and rate be positive, got {self.decay!r} and {self.rate!r}."
             )
 
     def init(self, objective, batch):

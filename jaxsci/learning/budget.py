@@ -36,7 +36,9 @@ class Budget:
     residual: float = 0.0
 
     def __post_init__(self):
-        if not (self.seconds > 0 and self.residual >= 0 and (self.steps is None or (is_whole(self.steps) and self.steps > 0))):
+        if not (
+            self.seconds > 0 and self.residual >= 0 and (self.steps is None or (is_whole(self.steps) and self.steps > 0))
+        ):
             raise ValueError(
                 "Budget: seconds must be positive, steps a positive whole number or None and residual not negative, got "
                 f"seconds={self.seconds!r}, steps={self.steps!r}, residual={self.residual!r}."

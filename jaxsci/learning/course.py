@@ -55,12 +55,14 @@ class Course:
         if windows is not None:
             windows = windows if isinstance(windows, Windows) else EqualWindows(windows)
             return self._march(unknowns, coefficients, windows)
-        stages = [] if self.scheme.curriculum is None else self.scheme.curriculum.stages(self.problem)
+        curriculum = self.scheme.curriculum
+        stages = [] if curriculum is None else curriculum.stages(self.problem)
+        good_enough = 0.0 if curriculum is None else curriculum.tolerance
         for i, values in enumerate(stages):
             easier = dict(values) | {FRAME: coefficients[FRAME]}
             left = len(stages) - i  # together they have half of the time
             fit = self._descend(
-                unknowns, easier, warm=i > 0, share=1 / (left + len(stages)), target=self.scheme.curriculum.tolerance,
+                unknowns, easier, warm=i > 0, share=1 / (left + len(stages)), target=good_enough,
                 where=f"stage {i + 1} of {len(stages)}",
             )  # fmt: skip
             unknowns = fit.unknowns

@@ -41,7 +41,9 @@ class CsvLog:
             with self.path.open(newline="") as file:
                 columns = next(csv.reader(file))
             if columns != list(line):
-                raise ValueError(f"CsvLog: {self.path} has the columns {columns}, and this fit has {list(line)}; give another path.")
+                raise ValueError(
+                    f"CsvLog: {self.path} has the columns {columns}, and this fit has {list(line)}; give another path."
+                )
         with self.path.open("a", newline="") as file:
             writer = csv.DictWriter(file, line, lineterminator="\n")
             if is_new:

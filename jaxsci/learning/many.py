@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Mapping
@@ -69,7 +68,9 @@ def fit_many(
     fold = lambda number: jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)  # noqa: E731
     with Stopwatch() as watch:
         deadline = time.perf_counter() + budget.seconds
-        given = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *[p.coefficients for p in problems])
+        given = jax.tree.map(
+            lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *[p.coefficients for p in problems]
+        )
         unknowns = jax.vmap(objective.init)(fold(0), given)
         given = jax.vmap(lambda u, c: with_frame(objective, u, c))(unknowns, given)
         best, residual = unknowns, jax.vmap(lambda u, c: judge(objective, u, c))(unknowns, given)
@@ -98,7 +99,12 @@ def _members(problem: Problem, method: Neural, keys: Any, coefficients: Any) -> 
     if not isinstance(method, Neural):
         raise TypeError(f"fit_many: method must be a js.Neural, got {type(method).__name__}.")
     scheme = method.scheme
-    options = {"windows": scheme.windows, "curriculum": scheme.curriculum, "mesh": scheme.mesh, "checkpoint": method.checkpoint}
+    options = {
+        "windows": scheme.windows,
+        "curriculum": scheme.curriculum,
+        "mesh": scheme.mesh,
+        "checkpoint": method.checkpoint,
+    }
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise ValueError(f"fit_many: {' and '.join(given)} cannot be mapped over many fits; solve them one by one.")

@@ -20,8 +20,8 @@ from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.learning.budget import Budget
 from jaxsci.learning.checkpoints import Record
 from jaxsci.learning.course import Course, Piece
-from jaxsci.learning.fields import field_of, unscaled_residual
 from jaxsci.learning.fields import NeuralField as NeuralField
+from jaxsci.learning.fields import field_of, unscaled_residual
 from jaxsci.learning.first_order import FirstOrder
 from jaxsci.learning.levenberg_marquardt import LevenbergMarquardt
 from jaxsci.learning.objective import Objective
@@ -148,7 +148,9 @@ def assembled(
     fields = sample(field, ts, grid)
     lengths = [1.0 if p.frame.window is None else float(p.frame.window.end - p.frame.window.start) for p in pieces]
     sizes = [unscaled_residual(objective, problem, piece) for piece in pieces]
-    stats = {"residual": math.sqrt(sum(length * size**2 for length, size in zip(lengths, sizes, strict=True)))}
+    stats: dict[str, Any] = {
+        "residual": math.sqrt(sum(length * size**2 for length, size in zip(lengths, sizes, strict=True)))
+    }
     last = pieces[-1].fit
     stats |= {"steps": sum(piece.fit.steps for piece in pieces), "stopped": last.stopped}
     stats["parameters"] = sum(np.size(leaf) for piece in pieces for leaf in jax.tree.leaves(piece.fit.unknowns))

@@ -41,13 +41,25 @@ class Scheme:
     def __post_init__(self):
         for weighting in self.weightings:
             if not callable(getattr(weighting, "weigh", None)):
-                raise TypeError(f"Scheme: weighting must be js.learning.Causal(), ... or a tuple of such, got {weighting!r}.")
+                raise TypeError(
+                    f"Scheme: weighting must be js.learning.Causal(), ... or a tuple of such, got {weighting!r}."
+                )
         if not callable(getattr(self.sampling, "draw", None)):
-            raise TypeError(f"Scheme: sampling must be js.learning.Even(), js.learning.Retain(), ..., got {self.sampling!r}.")
-        if self.windows is not None and not isinstance(self.windows, Windows) and not (is_whole(self.windows) and self.windows > 0):
-            raise ValueError(f"Scheme: windows must be a positive whole number or js.learning.Windows(), got {self.windows!r}.")
+            raise TypeError(
+                f"Scheme: sampling must be js.learning.Even(), js.learning.Retain(), ..., got {self.sampling!r}."
+            )
+        if (
+            self.windows is not None
+            and not isinstance(self.windows, Windows)
+            and not (is_whole(self.windows) and self.windows > 0)
+        ):
+            raise ValueError(
+                f"Scheme: windows must be a positive whole number or js.learning.Windows(), got {self.windows!r}."
+            )
         if self.windows is not None and self.curriculum is not None:
-            raise ValueError("Scheme: windows start from one another's field and cannot have a curriculum too; leave out one.")
+            raise ValueError(
+                "Scheme: windows start from one another's field and cannot have a curriculum too; leave out one."
+            )
 
     @property
     def weightings(self) -> tuple[Weighting, ...]:

@@ -90,7 +90,9 @@ def test_a_save_that_was_torn_does_not_hide_the_one_before(tmp_path, uninterrupt
 )
 def test_the_record_of_another_fit_is_refused(record_folder, problem, options, key, what):
     method = dataclasses.replace(METHOD, checkpoint=record_folder, **options)
-    with pytest.raises(ValueError, match=f"holds the record of another fit: {what}.*Give another folder, or delete this one"):
+    with pytest.raises(
+        ValueError, match=f"holds the record of another fit: {what}.*Give another folder, or delete this one"
+    ):
         js.solve(problem, method, key=jax.random.key(key))
 
 
@@ -101,8 +103,9 @@ def record_folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:Neural works in float32")
 def test_another_precision_is_another_fit(record_folder):
-    with jax.enable_x64(False), pytest.warns(UserWarning, match="float32"):
+    with jax.enable_x64(False):
         problem = logistic()
         with pytest.raises(ValueError, match="its precision is float64, and this fit's is float32"):
             js.solve(problem, dataclasses.replace(METHOD, checkpoint=record_folder))

@@ -38,7 +38,10 @@ def test_seeds_and_coefficients_at_once_equal_the_loop(method):
     ("options", "message"),
     [
         ({}, "give keys, or coefficients, and as many of each; got neither"),
-        ({"coefficients": {"rate": [1.0, 2.0]}, "keys": jax.random.split(jax.random.key(0), 3)}, "as many of each; got {'rate': 2, 'keys': 3}"),
+        (
+            {"coefficients": {"rate": [1.0, 2.0]}, "keys": jax.random.split(jax.random.key(0), 3)},
+            "as many of each; got {'rate': 2, 'keys': 3}",
+        ),
         ({"coefficients": {"rates": [1.0]}}, "coefficient 'rates' does not exist"),
     ],
 )

@@ -120,7 +120,9 @@ def test_lines_of_csv_and_json(tmp_path):
     assert first == "LevenbergMarquardt,t = 0 to 1,50,10.0,0.0015,0.001,0.002"
     assert ",60," in second
     objects = [json.loads(line) for line in lines.path.read_text().splitlines()]
-    assert objects[0] == dict(zip(head.split(","), ["LevenbergMarquardt", "t = 0 to 1", 50, 10.0, 1.5e-3, 1e-3, 2e-3], strict=True))
+    assert objects[0] == dict(
+        zip(head.split(","), ["LevenbergMarquardt", "t = 0 to 1", 50, 10.0, 1.5e-3, 1e-3, 2e-3], strict=True)
+    )
     assert objects[2] == {"text": "a text"}
     assert told == [str(EVENT), str(EVENT._replace(step=60))]
     with pytest.raises(ValueError, match=r"a\.csv has the columns .* and this fit has .*give another path"):

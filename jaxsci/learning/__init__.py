@@ -18,12 +18,18 @@ from jaxsci.learning.first_order import FirstOrder as FirstOrder
 from jaxsci.learning.least_squares import least_squares as least_squares
 from jaxsci.learning.levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
 from jaxsci.learning.natural_gradient import NaturalGradient as NaturalGradient
+from jaxsci.learning.logs import CsvLog as CsvLog
+from jaxsci.learning.logs import JsonLog as JsonLog
+from jaxsci.learning.logs import TensorBoardLog as TensorBoardLog
+from jaxsci.learning.logs import Together as Together
+from jaxsci.learning.many import fit_many as fit_many
 from jaxsci.learning.neural import Neural as Neural
 from jaxsci.learning.objective import Batch as Batch
 from jaxsci.learning.objective import Objective as Objective
 from jaxsci.learning.operators import PhysicsInformedOperator as PhysicsInformedOperator
 from jaxsci.learning.operators import TrainedOperator as TrainedOperator
 from jaxsci.learning.optimiser import Optimiser as Optimiser
+from jaxsci.learning.progress import Event as Event
 from jaxsci.learning.progress import ProgressBar as ProgressBar
 from jaxsci.learning.random_features import RandomFeatures as RandomFeatures
 from jaxsci.learning.sampling import Even as Even
@@ -34,5 +40,6 @@ from jaxsci.learning.single_precision import SinglePrecision as SinglePrecision
 from jaxsci.learning.sketched import SketchedGaussNewton as SketchedGaussNewton
 from jaxsci.learning.soap import soap as soap
 from jaxsci.learning.variable_projection import VariableProjection as VariableProjection
+from jaxsci.learning.stretched import Stretched as Stretched
 from jaxsci.learning.weighting import Equal as Equal
 from jaxsci.learning.windows import Windows as Windows

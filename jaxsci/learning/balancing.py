@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,16 +18,6 @@ import jax.numpy as jnp
 from jaxsci.learning.objective import Batch, Coefficients, Objective, Unknowns
 
 _KERNEL_POINTS = 128  # of every part; the trace is a mean over points
-
-
-class _Balancing(Protocol):
-    """A weighting with one factor per term."""
-
-    average: float
-
-    def factors(self, objective: Objective, unknowns: Unknowns, coefficients: Coefficients, batch: Batch) -> Any:
-        """``[terms]``, before they are averaged."""
-        ...
 
 
 def losses(objective: Objective, unknowns: Unknowns, coefficients: Coefficients, batch: Batch) -> Any:
@@ -57,10 +47,15 @@ def equalising(sizes: Any) -> Any:
     return jnp.where(sizes > 0, jnp.mean(sizes) / safe, 1.0)
 
 
+@dataclasses.dataclass(frozen=True)
 class _Averaged:
     """What the two methods share that look at the unknowns alone."""
 
-    average: float
+    average: float = 0.9
+
+    def factors(self, objective: Objective, unknowns: Unknowns, coefficients: Coefficients, batch: Batch) -> Any:
+        """``[terms]``, before they are averaged."""
+        raise NotImplementedError  # This is a bug in jaxsci: each method has its own.
 
     def __post_init__(self):
         if not 0 <= self.average < 1:
@@ -75,7 +70,7 @@ class _Averaged:
 
 
 @functools.partial(jax.jit, static_argnames=("balancing", "objective"))
-def _averaged(balancing: _Balancing, objective, unknowns, coefficients, batch, state):
+def _averaged(balancing: _Averaged, objective, unknowns, coefficients, batch, state):
     new = balancing.factors(objective, unknowns, coefficients, batch)
     new = jnp.where(jnp.isfinite(new), new, state)
     return balancing.average * state + (1 - balancing.average) * new
@@ -94,8 +89,6 @@ class GradientBalance(_Averaged):
       >>> scheme = js.learning.Scheme(weighting=(js.learning.Causal(), js.learning.GradientBalance()))
     """
 
-    average: float = 0.9
-
     def factors(self, objective, unknowns, coefficients, batch):
         slopes = jax.jacrev(lambda u: losses(objective, u, coefficients, batch))(unknowns)
         squares = [jnp.sum(leaf.reshape(len(leaf), -1) ** 2, axis=1) for leaf in jax.tree.leaves(slopes["network"])]
@@ -113,8 +106,6 @@ class KernelBalance(_Averaged):
       >>> import jaxsci as js
       >>> scheme = js.learning.Scheme(weighting=js.learning.KernelBalance())
     """
-
-    average: float = 0.9
 
     def factors(self, objective, unknowns, coefficients, batch):
         traces = []

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -48,7 +49,7 @@ class Record:
       ValueError: the folder holds the record of another fit, or files that are none.
     """
 
-    def __init__(self, folder: str | Path, identity: Mapping[str, str], every: float = 60.0):
+    def __init__(self, folder: str | os.PathLike[str], identity: Mapping[str, str], every: float = 60.0):
         self.folder, self.identity, self.every = Path(folder), dict(identity), every
         self._finished: list[tuple[list[Any], dict[str, Any]]] = []
         self._current: tuple[list[Any], dict[str, Any]] | None = None
@@ -100,7 +101,7 @@ class Record:
     # --- signals -------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
+    def watching(self) -> Generator[None]:
         """Ctrl-C and SIGTERM end the fit at the next step, after a save; a second one acts at once."""
         if threading.current_thread() is not threading.main_thread():  # only it may be told of signals
             yield

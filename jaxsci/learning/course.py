@@ -55,12 +55,14 @@ class Course:
         if windows is not None:
             windows = windows if isinstance(windows, Windows) else EqualWindows(windows)
             return self._march(unknowns, coefficients, windows)
-        stages = [] if self.scheme.curriculum is None else self.scheme.curriculum.stages(self.problem)
+        curriculum = self.scheme.curriculum
+        stages = [] if curriculum is None else curriculum.stages(self.problem)
+        good_enough = 0.0 if curriculum is None else curriculum.tolerance
         for i, values in enumerate(stages):
             easier = dict(values) | {FRAME: coefficients[FRAME]}
             left = len(stages) - i  # together they have half of the time
             fit = self._descend(
-                unknowns, easier, warm=i > 0, share=1 / (left + len(stages)), target=self.scheme.curriculum.tolerance,
+                unknowns, easier, warm=i > 0, share=1 / (left + len(stages)), target=good_enough,
                 where=f"stage {i + 1} of {len(stages)}",
             )  # fmt: skip
             unknowns = fit.unknowns
@@ -85,8 +87,8 @@ class Course:
 
             shorter = None if hopeless or (length == rest and pieces) else windows.shorter(length)
             # What is decided here depends on results alone, not on the clock: a fit that is resumed decides as it did.
-            piece = attempt(length, length / rest if shorter is None else length / rest / 2)
-            while shorter is not None and piece.fit.residual > target:
+            piece = attempt(length, length / rest)
+            while shorter is not None and piece.fit.residual > target and piece.fit.stopped != "budget":
                 half = attempt(shorter, shorter / rest)
                 hopeless = not half.fit.residual < piece.fit.residual / 2  # the network is the limit, not the window
                 piece, length, shorter = half, shorter, None if hopeless else windows.shorter(shorter)

@@ -148,7 +148,9 @@ def assembled(
     fields = sample(field, ts, grid, problem.solids)
     lengths = [1.0 if p.frame.window is None else float(p.frame.window.end - p.frame.window.start) for p in pieces]
     sizes = [unscaled_residual(objective, problem, piece) for piece in pieces]
-    stats = {"residual": math.sqrt(sum(length * size**2 for length, size in zip(lengths, sizes, strict=True)))}
+    stats: dict[str, Any] = {
+        "residual": math.sqrt(sum(length * size**2 for length, size in zip(lengths, sizes, strict=True)))
+    }
     last = pieces[-1].fit
     stats |= {"steps": sum(piece.fit.steps for piece in pieces), "stopped": last.stopped}
     stats["parameters"] = sum(np.size(leaf) for piece in pieces for leaf in jax.tree.leaves(piece.fit.unknowns))

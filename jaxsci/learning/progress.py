@@ -51,23 +51,29 @@ class ProgressBar:
       stream: where it is written; standard error by default.
       width: of the bar, in characters.
     Example:
-      >>> import jaxsci as js
-      >>> solution = js.solve(problem, js.Neural(), progress=js.learning.ProgressBar())  # doctest: +SKIP
+      >>> import jaxsci as js, sys
+      >>> bar = js.learning.ProgressBar(sys.stdout, width=10)  # js.solve(..., progress=bar) draws it
+      >>> bar.record(js.learning.Event("FirstOrder", 1000, 1000, 0.5, {"equation": 0.5}, 2.0, 58.0))
+      [##########] 100% FirstOrder step 1000: residual 5.0e-01, 500 steps/s, 0:00 left
     """
 
     def __init__(self, stream: TextIO | None = None, width: int = 24):
         self.stream, self.width = stream, width
-        self._shown = 0
+        self._shown, self._leg = 0, ("", "")
 
     def record(self, event: Event) -> None:
-        """Draw the bar anew; the last step ends its line."""
+        """Draw the bar anew; the last step, or another optimiser or window, ends its line."""
+        if self._shown and (event.optimiser, event.where) != self._leg:
+            self._write("\n")
+            self._shown = 0
+        self._leg = (event.optimiser, event.where)
         done = min(event.step / event.steps, 1.0)
         filled = int(done * self.width)
         rate = f"{event.rate:.3g} steps/s" if math.isfinite(event.rate) else "-"
         eta = f"{_clock(event.eta)} left" if math.isfinite(event.eta) else ""
         bar = "#" * filled + "." * (self.width - filled)
         line = f"[{bar}] {done:4.0%} {event}, {rate}" + (f", {eta}" if eta else "")
-        self._write("\r" + line.ljust(self._shown) + ("\n" if event.step >= event.steps else ""))
+        self._write(("\r" if self._shown else "") + line.ljust(self._shown) + ("\n" if event.step >= event.steps else ""))
         self._shown = 0 if event.step >= event.steps else len(line)
 
     def __call__(self, text: str) -> None:

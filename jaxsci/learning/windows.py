@@ -9,8 +9,8 @@ import dataclasses
 class Windows:
     """Windows of time, fitted one after another: each starts from the field of the one before, as a function.
 
-    A window whose residual misses the tolerance is halved, unless that did not help before; after one that reached it the
-    next is half as long again.
+    A window in which the optimisers end without reaching the tolerance is halved, unless that did not help before; after one
+    that reached it the next is half as long again. A budget of time is shared among windows by their length.
 
     Args:
       tolerance: for the scaled residual of a window; it is left when it is reached.

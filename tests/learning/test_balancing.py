@@ -46,12 +46,20 @@ def case():
     return unknowns, with_observations(OBJECTIVE, even_points(OBJECTIVE, jax.random.key(1), 40), data)
 
 
-def term_slopes(weights=None):
-    """Gradients of all terms, ``[terms, parameters]``."""
+@jax.jit
+def terms_and_slopes(unknowns, batch):
+    terms = lambda u: losses(OBJECTIVE, u, {}, batch)
+    return terms(unknowns), jax.jacrev(terms)(unknowns)["network"]["c"].reshape(4, -1)
+
+
+def terms_of(weights=None):
+    """The terms of the loss, and their gradients ``[terms, parameters]``."""
     unknowns, batch = case()
-    batch = batch if weights is None else batch._replace(weights=weights)
-    slopes = jax.jit(jax.jacrev(lambda u: losses(OBJECTIVE, u, {}, batch)))(unknowns)
-    return np.concatenate([np.reshape(leaf, (4, -1)) for leaf in jax.tree.leaves(slopes)], axis=1)
+    return map(np.asarray, terms_and_slopes(unknowns, batch if weights is None else batch._replace(weights=weights)))
+
+
+def gradient_norms(weights=None):
+    return np.linalg.norm(list(terms_of(weights))[1], axis=1)
 
 
 def weigh(weighting, state=None):
@@ -61,20 +69,20 @@ def weigh(weighting, state=None):
 
 def test_terms_are_the_equations_and_the_observed_unknowns():
     unknowns, batch = case()
-    terms = losses(OBJECTIVE, unknowns, {}, batch)
+    terms, _ = terms_of()
     assert terms.shape == (4,)
-    np.testing.assert_allclose(jnp.sum(terms), OBJECTIVE.loss(unknowns, {}, batch), rtol=1e-13)
+    np.testing.assert_allclose(terms.sum(), jax.jit(OBJECTIVE.loss)(unknowns, {}, batch), rtol=1e-13)
     assert terms[ROW_2] > 1e4 * terms[ROW_1], "the case is what it is for"
     twice = scaled(batch, jnp.asarray([1.0, 2.0, 3.0, 4.0]))
-    np.testing.assert_allclose(losses(OBJECTIVE, unknowns, {}, batch._replace(weights=twice)), terms * np.arange(1, 5))
+    np.testing.assert_allclose(next(iter(terms_of(twice))), terms * np.arange(1, 5))
     assert twice["data"][1, 0] == 0, "what is missing stays missing"
 
 
 def test_balanced_gradients_have_one_norm():
-    norms = np.linalg.norm(term_slopes(), axis=1)
+    norms = gradient_norms()
     assert norms.max() > 1e4 * norms.min()
     weights, _ = weigh(GradientBalance(average=0.0))
-    balanced = np.linalg.norm(term_slopes(weights), axis=1)
+    balanced = gradient_norms(weights)
     np.testing.assert_allclose(balanced, norms.mean(), rtol=1e-10)
 
 
@@ -82,11 +90,12 @@ def test_balanced_kernels_have_one_trace():
     unknowns, batch = case()
     weights, _ = weigh(KernelBalance(average=0.0))
 
+    @jax.jit
     def traces(weights):
+        """By the whole Jacobian; the rows of the equation come first here, in 40 points, and its terms last."""
         rows = lambda u: OBJECTIVE.rows(u, {}, batch._replace(weights=weights))
-        slopes = np.concatenate([np.reshape(s, (len(s), -1)) for s in jax.tree.leaves(jax.jacrev(rows)(unknowns))], axis=1)
-        per_row = (slopes**2).sum(axis=1)
-        return np.concatenate([per_row[80:].reshape(3, 2).sum(axis=0), per_row[:80].reshape(40, 2).sum(axis=0)])
+        per_row = jnp.sum(jax.jacfwd(rows)(unknowns)["network"]["c"] ** 2, axis=(1, 2))
+        return jnp.concatenate([part.reshape(-1, 2).sum(axis=0) for part in (per_row[80:], per_row[:80])])
 
     np.testing.assert_allclose(traces(weights), traces(batch.weights).mean(), rtol=1e-10)
 
@@ -99,7 +108,7 @@ def test_factors_are_averaged_over_draws():
 
 
 def test_relative_balance_is_its_formula():
-    now = np.asarray(losses(OBJECTIVE, case()[0], {}, case()[1]))
+    now, _ = terms_of()
     factors = jnp.asarray([1.5, 0.5, 1.2, 0.8])
     first, last = jnp.asarray(now * [4, 2, 1, 1]), jnp.asarray(now * [1, 2, 2, 1])
     soft = lambda before: 4 * np.exp(now / before / 0.7) / np.exp(now / before / 0.7).sum()
@@ -119,7 +128,7 @@ def test_weightings_compose_in_their_order():
     causal, _ = weigh(scheme.weightings[0])
     leg = Leg(OBJECTIVE, js.learning.LevenbergMarquardt(points=40), {}, jax.random.key(1), scheme)
     both, _ = GradientBalance(average=0.0).weigh(OBJECTIVE, unknowns, {}, batch._replace(weights=causal), jnp.ones(4))
-    norms = np.linalg.norm(term_slopes(both), axis=1)
+    norms = gradient_norms(both)
     np.testing.assert_allclose(norms, norms[0], rtol=1e-10)
     factor = both["equation"] / causal["equation"]
     np.testing.assert_allclose(factor, factor[:1].repeat(40, 0), rtol=1e-12)  # the shape in time is the causal one

@@ -103,8 +103,9 @@ def record_folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:Neural works in float32")
 def test_another_precision_is_another_fit(record_folder):
-    with jax.enable_x64(False), pytest.warns(UserWarning, match="float32"):
+    with jax.enable_x64(False):
         problem = logistic()
         with pytest.raises(ValueError, match="its precision is float64, and this fit's is float32"):
             js.solve(problem, dataclasses.replace(METHOD, checkpoint=record_folder))

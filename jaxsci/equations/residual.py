@@ -13,7 +13,10 @@ from jaxtyping import Array, Float
 from jaxsci._checks import check_keys, check_real, listed
 from jaxsci.equations.equation import Equation
 from jaxsci.equations.evaluation import Partial, evaluate
+from jaxsci.equations.expression import split_letters
+from jaxsci.equations.laplacian import estimated_laplacian, gradient_and_laplacian, laplacian_of
 from jaxsci.equations.partials import partial_derivatives
+from jaxsci.equations.taylor import NoRule
 
 Field = Callable[..., Any]  # of one point's coordinates: a scalar, an array [unknowns], or a dict by unknown
 
@@ -76,7 +79,7 @@ class PointwiseResidual:
         columns = self._columns(points)
         values = dict(self.defaults) | dict(coefficients or {})
         check_coefficients(self.equation, values, self.names)
-        partials = self.field_partials(field, columns)
+        partials = self.summed_partials(field, columns) or self.field_partials(field, columns)
         return self.from_partials(partials, columns, values)
 
     def field_partials(self, field: Field, columns: tuple[Any, ...]) -> dict[Partial, Any]:
@@ -85,12 +88,43 @@ class PointwiseResidual:
         def stacked(*point):
             return stack_unknowns(field(*point), self.equation.unknowns)
 
-        indices = {letters: tuple(letters.count(name) for name in self.coordinates) for _, letters in self.equation.partials}
+        orders = {letters: split_letters(letters) for _, letters in self.equation.partials}
+        indices = {letters: tuple(names.count(c) for c in self.coordinates) for letters, names in orders.items()}
         values = partial_derivatives(stacked, columns, sorted(set(indices.values())))
         position = {name: i for i, name in enumerate(self.equation.unknowns)}
         return {
             (name, letters): values[indices[letters]][:, position[name]] for name, letters in sorted(self.equation.partials)
         }
+
+    def summed_partials(
+        self, field: Field, columns: tuple[Any, ...], key: Any = None, directions: int = 1
+    ) -> dict[Partial, Any] | None:
+        """What the equation needs where its second derivatives occur only as a Laplacian in many dimensions; None elsewhere.
+
+        The whole sum stands in the place of its first term, and zero in that of the others.  With a key it is estimated.
+        """
+        over = laplacian_of(self.equation)
+        if not over:
+            return None
+
+        def stacked(*point):
+            return stack_unknowns(field(*point), self.equation.unknowns)
+
+        summed = [name in over for name in self.coordinates]
+        try:
+            value, gradient, laplacian = gradient_and_laplacian(stacked, columns, summed)
+        except NoRule:
+            return None
+        if key is not None:
+            laplacian = estimated_laplacian(stacked, columns, summed, key, directions)
+        out: dict[Partial, Any] = {}
+        for name, letters in sorted(self.equation.partials):
+            i, names = self.equation.unknowns.index(name), split_letters(letters)
+            if len(names) == 2:
+                out[name, letters] = laplacian[:, i] if names[0] == over[0] else jnp.zeros((), laplacian.dtype)
+            else:
+                out[name, letters] = gradient[self.coordinates.index(names[0]), :, i] if names else value[:, i]
+        return out
 
     def from_partials(
         self, partials: Mapping[Partial, Any], columns: tuple[Any, ...], coefficients: Mapping[str, Any]

@@ -27,7 +27,7 @@ from jaxsci.equations.evaluation import partial_of
 from jaxsci.equations.expression import split_letters
 from jaxsci.equations.taylor import NoRule
 
-FEWEST = 4  # coordinates from which the sum is carried as one
+FEWEST = 16  # coordinates from which the sum is carried as one; below, the streams of `taylor` stay in the cache and win
 
 
 @functools.lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ import time
 START = time.perf_counter()
 os.environ.setdefault("DDE_BACKEND", "jax")
 
-import deepxde as dde
+import deepxde as dde  # ty: ignore[import-not-found]
 import numpy as np
 
 seconds, seed = float(sys.argv[1]), int(sys.argv[2])

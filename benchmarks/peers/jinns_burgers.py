@@ -8,7 +8,7 @@ START = time.perf_counter()
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jinns
+import jinns  # ty: ignore[import-not-found]
 import numpy as np
 import optax
 

@@ -23,9 +23,7 @@ from jaxsci.equations.expression import (
 from jaxsci.equations.printing import canonical, digest, to_latex, to_text
 
 
-def symbolic_arguments(
-    function: Callable, unknowns: Sequence[str] = (), numbered: bool = False
-) -> dict[str, Expression]:
+def symbolic_arguments(function: Callable, unknowns: Sequence[str] = (), numbered: bool = False) -> dict[str, Expression]:
     """The arguments of a function as symbols: unknowns by their names, t, x, y, z (and x1, ...) as coordinates, others
     coefficients."""
     made: dict[str, Expression] = {}

@@ -98,7 +98,9 @@ class Expression:
         if any(name not in PLAIN for name in coordinates):
             plain = [u for u in self.formula.atoms(sympy.core.function.AppliedUndef) if len(u.args) == len(PLAIN)]
             if plain:
-                raise NeedsNumbered(f"{plain[0].func} is an unknown of t, x, y, z: make it with unknown(name, numbered=True).")
+                raise NeedsNumbered(
+                    f"{plain[0].func} is an unknown of t, x, y, z: make it with unknown(name, numbered=True)."
+                )
         if not self.formula.has(*set(variables)):
             return Expression(0)
         if not self.formula.atoms(sympy.core.function.AppliedUndef):

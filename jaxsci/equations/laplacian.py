@@ -39,7 +39,9 @@ def laplacian_of(equation: Equation) -> tuple[str, ...]:
     """
     letters = {name: [split_letters(k) for u, k in equation.partials if u == name] for name in equation.unknowns}
     second = {name: {tuple(k) for k in keys if len(k) == 2} for name, keys in letters.items()}
-    if any(len(k) > 2 for keys in letters.values() for k in keys) or any(a != b for keys in second.values() for a, b in keys):
+    if any(len(k) > 2 for keys in letters.values() for k in keys) or any(
+        a != b for keys in second.values() for a, b in keys
+    ):
         return ()
     sets = {frozenset(a for a, _ in keys) for keys in second.values() if keys}
     if len(sets) != 1 or len(next(iter(sets))) < FEWEST:
@@ -50,7 +52,7 @@ def laplacian_of(equation: Equation) -> tuple[str, ...]:
         marks = {node: sympy.Dummy(real=True) for node in nodes}
         marked = formula.xreplace(marks)
         for name in equation.unknowns:
-            own = [marks[node] for node in nodes if (partial_of(node) or "")[0] == name]
+            own = [marks[node] for node in nodes if partial_of(node) is not None and node.expr.func.__name__ == name]
             factors = {marked.diff(mark) for mark in own}
             if len(factors) > 1 or any(factor.free_symbols & set(marks.values()) for factor in factors):
                 return ()
@@ -73,7 +75,9 @@ class Front(NamedTuple):
         if self.rows == rows:
             return self.gradient
         zeros = jnp.zeros((len(rows), *jnp.shape(self.value)), jnp.result_type(self.value))
-        return zeros if self.gradient is None else zeros.at[jnp.asarray([rows.index(r) for r in self.rows])].set(self.gradient)
+        return (
+            zeros if self.gradient is None else zeros.at[jnp.asarray([rows.index(r) for r in self.rows])].set(self.gradient)
+        )
 
     def chosen(self, rows: tuple[int, ...]) -> Any:
         """Those of the gradient's rows that are among `rows`."""
@@ -250,7 +254,9 @@ def estimated_laplacian(
     """
     rows = jnp.asarray([i for i, use in enumerate(summed) if use])
     if not 1 <= directions <= len(rows):
-        raise ValueError(f"directions must lie between 1 and the {len(rows)} coordinates of the Laplacian, got {directions}.")
+        raise ValueError(
+            f"directions must lie between 1 and the {len(rows)} coordinates of the Laplacian, got {directions}."
+        )
     keys = jax.random.split(key, len(coordinates[0]))
     chosen = jax.vmap(lambda k: jax.random.choice(k, rows, (directions,), replace=False))(keys)  # [points, directions]
     batched = jax.vmap(field)

@@ -70,7 +70,9 @@ class SelfScaledBroyden:
     def init(self, objective, unknowns, coefficients):
         flat, _ = ravel_pytree(unknowns)
         zero = jnp.asarray(0)
-        return BroydenState(unknowns, jnp.asarray(jnp.inf, flat.dtype), zero, jnp.eye(flat.size, dtype=flat.dtype), zero, zero)
+        return BroydenState(
+            unknowns, jnp.asarray(jnp.inf, flat.dtype), zero, jnp.eye(flat.size, dtype=flat.dtype), zero, zero
+        )
 
     def advance(self, objective, coefficients, state, batch, count):
         return _advance(self, objective, count, state, coefficients, batch)
@@ -125,9 +127,7 @@ def _step(method: SelfScaledBroyden, evaluate, walk: _Walk) -> _Walk:
     failures = jnp.where(moved, 0, walk.failures + 1)
     status = _status(walk, slope, failures)
     inverse = jnp.where(moved, inverse, identity)
-    return _Walk(
-        walk.flat + s, found.value, found.gradient, inverse, jnp.where(moved, steps + 1, 0), failures, status
-    )
+    return _Walk(walk.flat + s, found.value, found.gradient, inverse, jnp.where(moved, steps + 1, 0), failures, status)
 
 
 def _status(walk: _Walk, slope: Any, failures: Any) -> Any:

@@ -136,9 +136,7 @@ class Model(NamedTuple):
         return jnp.linalg.norm(self.factor.T @ self.right) / jnp.linalg.norm(self.factor)
 
 
-def boldest(
-    attempt: Callable[[Any], Any], start: Any, damping: Any, loss: Any, target_ratio: float
-) -> tuple[Any, Any, Any]:
+def boldest(attempt: Callable[[Any], Any], start: Any, damping: Any, loss: Any, target_ratio: float) -> tuple[Any, Any, Any]:
     """The candidate with the smallest damping that keeps its promise, from half of the last one upwards by doubling.
 
     Args:

@@ -117,7 +117,7 @@ def _direction(method: NaturalGradient, objective, unknowns, coefficients, batch
         half = jax.scipy.linalg.solve_triangular(root, -gradient, trans=1)
         direction = jax.scipy.linalg.solve_triangular(root, half)
     slope = jacobian @ direction
-    along = -(slope @ value) ** 2 / jnp.maximum(slope @ slope, jnp.finfo(value.dtype).tiny)
+    along = -((slope @ value) ** 2) / jnp.maximum(slope @ slope, jnp.finfo(value.dtype).tiny)
     return direction, value @ value, -along
 
 

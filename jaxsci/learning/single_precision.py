@@ -40,7 +40,9 @@ class SinglePrecision:
 
     def __post_init__(self):
         if not callable(getattr(self.optimiser, "advance", None)):
-            raise TypeError(f"SinglePrecision: give an optimiser, as in SinglePrecision(FirstOrder()), got {self.optimiser!r}.")
+            raise TypeError(
+                f"SinglePrecision: give an optimiser, as in SinglePrecision(FirstOrder()), got {self.optimiser!r}."
+            )
 
     @property
     def steps(self) -> int:

@@ -75,9 +75,7 @@ class SketchedGaussNewton:
     def init(self, objective, unknowns, coefficients):
         dtype = jnp.result_type(*jax.tree.leaves(unknowns))
         zero = jnp.asarray(0)
-        return SketchedState(
-            unknowns, jnp.asarray(jnp.inf, dtype), zero, jnp.asarray(self.damping, dtype), zero, zero
-        )
+        return SketchedState(unknowns, jnp.asarray(jnp.inf, dtype), zero, jnp.asarray(self.damping, dtype), zero, zero)
 
     def advance(self, objective, coefficients, state, batch, count):
         return _advance(self, objective, count, state, coefficients, batch)
@@ -120,9 +118,11 @@ def compressed(
     total = jnp.zeros((buckets, width + 1), flat.dtype)
     for part, blocks in _blocks(batch, method.block).items():
 
-        def add(total, numbered, part=part):
+        def add(total, numbered, part=part, key=key):
             number, block = numbered
-            value, jacobian = objective.linearise(unknowns, coefficients, Batch(*({part: x} if x is not None else {} for x in block)))
+            value, jacobian = objective.linearise(
+                unknowns, coefficients, Batch(*({part: x} if x is not None else {} for x in block))
+            )
             jacobian = jacobian if columns is None else columns.apply(jacobian)
             sketch = Buckets.draw(jax.random.fold_in(key, number), len(value), buckets, value.dtype)
             return total + sketch.apply(jnp.concatenate([value[:, None], jacobian], axis=1), buckets), None

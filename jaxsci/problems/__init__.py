@@ -30,6 +30,7 @@ from jaxsci.problems.flow_fields import vorticity_of as vorticity_of
 from jaxsci.problems.formula import Formula as Formula
 from jaxsci.problems.fourier_series import FourierSeries as FourierSeries
 from jaxsci.problems.manufactured import manufactured as manufactured
+from jaxsci.problems.many_dimensions import screened_poisson as screened_poisson
 from jaxsci.problems.ode import lorenz as lorenz
 from jaxsci.problems.ode import lotka_volterra as lotka_volterra
 from jaxsci.problems.ode import robertson as robertson

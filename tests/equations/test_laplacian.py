@@ -106,8 +106,30 @@ def test_the_estimate_is_unbiased_and_exact_with_all_directions():
     assert (jnp.abs(jnp.mean(few, axis=0) - exact) < 4.5 * deviation / 2000**0.5).all()
 
 
+def test_the_residual_can_be_estimated():
+    residual = js.residual(LAPLACE)
+    estimate = jax.jit(lambda m: residual.estimate(network, {"c": 0.3}, POINTS, jax.random.key(3), m), static_argnums=0)
+    np.testing.assert_allclose(estimate(FEWEST), residual(network, {"c": 0.3}, POINTS), rtol=1e-11, atol=1e-12)
+    assert (jnp.abs(estimate(2) - estimate(FEWEST)) > 1e-4).any()
+    with pytest.raises(ValueError, match="do not occur as one Laplacian over many coordinates; call the residual itself"):
+        js.residual(js.problems.poisson()).estimate(lambda x, y: x * y, None, jnp.ones((3, 2)), jax.random.key(0))
+
+
+def test_a_problem_in_ten_dimensions_is_solved_by_its_exact_solution():
+    problem = js.problems.screened_poisson(10)
+    points = jnp.asarray(RANDOM.uniform(size=(5, 10)))
+    values = js.residual(problem)(problem.exact_field, None, points)
+    assert jnp.abs(values).max() < 1e-12
+    wrong = js.residual(problem)(lambda *x: problem.exact_field(*x) * 1.01, None, points)
+    assert jnp.abs(wrong).max() > 1e-2
+    with pytest.raises(ValueError, match="dimensions must be a whole number from 2 to 100, got 1"):
+        js.problems.screened_poisson(1)
+
+
 def test_the_number_of_directions_is_checked():
-    with pytest.raises(ValueError, match=f"directions must lie between 1 and the {FEWEST} coordinates of the Laplacian, got 99"):
+    with pytest.raises(
+        ValueError, match=f"directions must lie between 1 and the {FEWEST} coordinates of the Laplacian, got 99"
+    ):
         estimated_laplacian(network, tuple(POINTS.T), (True,) * FEWEST, jax.random.key(0), 99)
 
 

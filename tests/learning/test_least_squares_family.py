@@ -1,6 +1,7 @@
 """Dual and sketched steps, natural gradients, variable projection, precision: on problems with a known optimum."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,10 @@ from jaxsci.learning.variable_projection import linear_leaves, solve_linear
 
 # A nonlinear equation and a network with a nonlinear layer: u' = -u^2, u(0) = 1, u = 1 / (1 + t).
 RICCATI = js.Problem(
-    js.Equation(lambda u: u.t + u * u, name="riccati"), js.Box(t=(0, 1)), initial={"u": 1.0}, exact={"u": lambda t: 1 / (1 + t)}
+    js.Equation(lambda u: u.t + u * u, name="riccati"),
+    js.Box(t=(0, 1)),
+    initial={"u": 1.0},
+    exact={"u": lambda t: 1 / (1 + t)},
 )
 SMALL = Objective.of(RICCATI, js.networks.MLP((8,)))  # 25 parameters
 
@@ -90,7 +94,7 @@ def test_levenberg_marquardt_converges_quadratically_where_the_residual_vanishes
         state = method.advance(objective, {}, state, batch, 1)
         errors.append(abs(float(state.unknowns["network"]["p"][0]) - 1.5))
     assert errors[-1] < 1e-13
-    pairs = [(a, b) for a, b in zip(errors, errors[1:], strict=False) if 1e-7 < a < 0.1]
+    pairs = [(a, b) for a, b in itertools.pairwise(errors) if 1e-7 < a < 0.1]
     assert len(pairs) >= 2
     assert all(b < 5 * a**2 for a, b in pairs), errors
 
@@ -163,7 +167,7 @@ def test_a_network_without_linear_parameters_is_refused():
             return jnp.sin(z @ parameters["w"])
 
     objective = Objective.of(RICCATI, Squared())
-    with pytest.raises(ValueError, match="no parameter of .* enters linearly; use LevenbergMarquardt"):
+    with pytest.raises(ValueError, match=r"no parameter of .* enters linearly; use LevenbergMarquardt"):
         VariableProjection().init(objective, objective.init(KEY, {}), {})
 
 
@@ -231,7 +235,11 @@ def test_single_precision_wants_an_optimiser():
 
 @pytest.mark.parametrize(
     "transformation",
-    [soap(optax.exponential_decay(0.02, 100, 0.5)), optax.contrib.muon(optax.exponential_decay(0.02, 100, 0.5)), optax.lbfgs()],
+    [
+        soap(optax.exponential_decay(0.02, 100, 0.5)),
+        optax.contrib.muon(optax.exponential_decay(0.02, 100, 0.5)),
+        optax.lbfgs(),
+    ],
     ids=["soap", "muon", "lbfgs"],
 )
 def test_matrix_aware_transformations_descend(transformation):

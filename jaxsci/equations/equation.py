@@ -9,18 +9,31 @@ from typing import Any
 
 from jaxsci._checks import listed
 from jaxsci.equations.evaluation import Partial, coordinates_in, partials_in
-from jaxsci.equations.expression import COORDINATES, CoefficientCall, Expression, coefficient, coordinate, unknown
+from jaxsci.equations.expression import (
+    COORDINATES,
+    PLAIN,
+    CoefficientCall,
+    Expression,
+    NeedsNumbered,
+    coefficient,
+    coordinate,
+    split_letters,
+    unknown,
+)
 from jaxsci.equations.printing import canonical, digest, to_latex, to_text
 
 
-def symbolic_arguments(function: Callable, unknowns: Sequence[str] = ()) -> dict[str, Expression]:
-    """The arguments of a function as symbols: unknowns by their names, t, x, y, z as coordinates, others coefficients."""
+def symbolic_arguments(function: Callable, unknowns: Sequence[str] = (), numbered: bool = False) -> dict[str, Expression]:
+    """The arguments of a function as symbols: unknowns by their names, t, x, y, z (and x1, ...) as coordinates, others
+    coefficients."""
     made: dict[str, Expression] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise TypeError(f"{function!r}: argument {name!r} must be a plain named argument, not *args or **kwargs.")
-        make = unknown if name in unknowns else coordinate if name in COORDINATES else coefficient
-        made[name] = make(name)
+        if name in unknowns:
+            made[name] = unknown(name, numbered)
+        else:
+            made[name] = (coordinate if name in COORDINATES else coefficient)(name)
     return made
 
 
@@ -29,13 +42,14 @@ class Equation:
 
     The function's arguments say what is what: names listed in `unknowns` are unknown fields; ``t, x, y, z`` are
     coordinates; every other argument is a coefficient, whose value is given with the problem.  It returns the residual
-    (a tuple of them for a system).  Partial derivatives are attributes: ``u.t``, ``u.xx``, ``(u * v).x``.
+    (a tuple of them for a system).  Partial derivatives are attributes: ``u.t``, ``u.xx``, ``(u * v).x``.  In many dimensions
+    the coordinates are ``x1, x2, ...``: ``sum(u.d(c, c) for c in ("x1", "x2", "x3", "x4"))``.
 
     From this one definition the library derives the pointwise residual of any field (`jaxsci.residual`), a solver's
     right-hand side, the printed form and the identity.
 
     Args:
-      function: the residual in symbols; called once, here.
+      function: the residual in symbols; called here.
       unknowns: names of the unknown fields, separated by spaces (or a sequence).
       name: a name for messages and reports; the function's own by default.
       symbols: LaTeX for coefficient names, e.g. ``{"viscosity": r"\nu"}``.
@@ -64,7 +78,7 @@ class Equation:
         symbols: Mapping[str, str] | None = None,
     ):
         names = tuple(unknowns.split()) if isinstance(unknowns, str) else tuple(unknowns)
-        if not names or len(set(names)) < len(names) or set(names) & set(COORDINATES):
+        if not names or len(set(names)) < len(names) or set(names) & set(PLAIN):
             raise ValueError(f"Unknowns must be one or more different names other than t, x, y, z; got {listed(names)}.")
         arguments = symbolic_arguments(function, names)
         missing = [u for u in names if u not in arguments]
@@ -73,7 +87,10 @@ class Equation:
                 f"The unknown {listed(missing)} is no argument of the equation's function, whose arguments are "
                 f"{listed(arguments)}."
             )
-        returned = function(**arguments)
+        try:
+            returned = function(**arguments)
+        except NeedsNumbered:  # many dimensions: once more, with unknowns that depend on all of them
+            returned = function(**symbolic_arguments(function, names, numbered=True))
         residuals = returned if isinstance(returned, tuple | list) else (returned,)
         for residual in residuals:
             if not isinstance(residual, Expression):
@@ -91,7 +108,7 @@ class Equation:
         formulas = [residual.formula for residual in residuals]
         expanded = [formula.doit() for formula in formulas]
         self.partials: frozenset[Partial] = frozenset().union(*map(partials_in, expanded))
-        occurring = {letter for _, letters in self.partials for letter in letters}
+        occurring = {c for _, letters in self.partials for c in split_letters(letters)}
         occurring |= set().union(*map(coordinates_in, formulas))
         self.coordinates: tuple[str, ...] = tuple(c for c in COORDINATES if c in occurring)
         free = {s.name for formula in formulas for s in formula.free_symbols} - set(COORDINATES)
@@ -111,7 +128,8 @@ class Equation:
 
     def substitute(self, fields: Mapping[str, Expression]) -> tuple[Expression, ...]:
         """The residuals of given formulas, symbolically: zero for an exact solution, the source of a manufactured one."""
-        replacement = {unknown(name).formula: fields[name].formula for name in self.unknowns}
+        numbered = any(name not in PLAIN for name in self.coordinates)
+        replacement = {unknown(name, numbered).formula: fields[name].formula for name in self.unknowns}
         return tuple(Expression(r.formula.subs(replacement).doit()) for r in self.residuals)
 
     def time_order(self, unknown: str) -> int:

@@ -8,6 +8,7 @@ the algebra (docs/design.md has the measurement behind that choice); this class 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -15,8 +16,26 @@ import sympy
 
 from jaxsci._checks import is_traced, unknown_name
 
-COORDINATES = ("t", "x", "y", "z")
+PLAIN = ("t", "x", "y", "z")
+COORDINATES = (*PLAIN, *(f"x{i}" for i in range(1, 101)))  # x1 ... x100 where three axes are not enough
 _SYMBOLS = {name: sympy.Symbol(name, real=True) for name in COORDINATES}
+
+_NAMES = f"{', '.join(PLAIN)} (or, in many dimensions, x1 ... x100)"
+
+
+class NeedsNumbered(Exception):
+    """A numbered coordinate meets an unknown that was made for t, x, y, z."""
+
+
+def split_letters(letters: str) -> list[str]:
+    """The coordinates of a partial derivative one by one: "txx" is t, x, x and "x1x10" is x1, x10."""
+    return re.findall(r"x\d+|.", letters)
+
+
+def sorted_letters(letters: str) -> str:
+    """The same in the order t, x, y, z, x1, x2, ..."""
+    return "".join(sorted(split_letters(letters), key=COORDINATES.index))
+
 
 Number: TypeAlias = "float | int | Expression"
 
@@ -63,19 +82,25 @@ class Expression:
     # Derivatives ---------------------------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Expression:
-        if name.startswith("_") or not name or any(letter not in COORDINATES for letter in name):
+        if name.startswith("_") or not name or any(c not in COORDINATES for c in split_letters(name)):
             raise AttributeError(
                 f"An expression has no attribute {name!r}. Partial derivatives are written with the coordinates "
-                f"{', '.join(COORDINATES)}: u.t, u.xx, (u * v).x."
+                f"{_NAMES}: u.t, u.xx, (u * v).x."
             )
-        return self.d(*name)
+        return self.d(*split_letters(name))
 
     def d(self, *coordinates: str) -> Expression:
         """The partial derivative along the named coordinates: ``u.d("x", "x")`` is ``u.xx``."""
         for name in coordinates:
             if name not in COORDINATES:
-                raise ValueError(unknown_name("coordinate", name, COORDINATES))
+                raise ValueError(unknown_name("coordinate", name, PLAIN))
         variables = [_SYMBOLS[name] for name in coordinates]
+        if any(name not in PLAIN for name in coordinates):
+            plain = [u for u in self.formula.atoms(sympy.core.function.AppliedUndef) if len(u.args) == len(PLAIN)]
+            if plain:
+                raise NeedsNumbered(
+                    f"{plain[0].func} is an unknown of t, x, y, z: make it with unknown(name, numbered=True)."
+                )
         if not self.formula.has(*set(variables)):
             return Expression(0)
         if not self.formula.atoms(sympy.core.function.AppliedUndef):
@@ -178,14 +203,14 @@ def _number(value: int | float) -> sympy.Expr:
     return sympy.sympify(value)
 
 
-def unknown(name: str) -> Expression:
-    """The unknown field `name`, a function of every coordinate."""
+def unknown(name: str, numbered: bool = False) -> Expression:
+    """The unknown field `name`, a function of t, x, y, z, or of these and x1 ... x100: SymPy's work grows with them."""
     field: Any = sympy.Function(name, real=True)  # a class, which SymPy's hints do not say
-    return Expression(field(*_SYMBOLS.values()))
+    return Expression(field(*(_SYMBOLS[c] for c in (COORDINATES if numbered else PLAIN))))
 
 
 def coordinate(name: str) -> Expression:
-    """The coordinate `name`: one of t, x, y, z."""
+    """The coordinate `name`: one of t, x, y, z, x1, ..., x100."""
     return Expression(_SYMBOLS[name])
 
 

@@ -10,13 +10,12 @@ from sympy.core.function import AppliedUndef
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.str import StrPrinter
 
-from jaxsci.equations.expression import COORDINATES
+from jaxsci.equations.expression import sorted_letters
 
 
 def subscript(derivative: sympy.Derivative) -> str:
-    """The coordinates of a derivative in the order t, x, y, z: "txx"."""
-    letters = "".join(str(variable) * int(count) for variable, count in derivative.variable_count)
-    return "".join(name * letters.count(name) for name in COORDINATES)
+    """The coordinates of a derivative in the order t, x, y, z, x1, x2, ...: "txx"."""
+    return sorted_letters("".join(str(variable) * int(count) for variable, count in derivative.variable_count))
 
 
 def _reading_order(term: sympy.Expr) -> tuple:

@@ -13,7 +13,10 @@ from jaxtyping import Array, Float
 from jaxsci._checks import check_keys, check_real, listed
 from jaxsci.equations.equation import Equation
 from jaxsci.equations.evaluation import Partial, evaluate
+from jaxsci.equations.expression import split_letters
+from jaxsci.equations.laplacian import estimated_laplacian, gradient_and_laplacian, laplacian_of
 from jaxsci.equations.partials import partial_derivatives
+from jaxsci.equations.taylor import NoRule
 
 Field = Callable[..., Any]  # of one point's coordinates: a scalar, an array [unknowns], or a dict by unknown
 
@@ -76,7 +79,7 @@ class PointwiseResidual:
         columns = self._columns(points)
         values = dict(self.defaults) | dict(coefficients or {})
         check_coefficients(self.equation, values, self.names)
-        partials = self.field_partials(field, columns)
+        partials = self.summed_partials(field, columns) or self.field_partials(field, columns)
         return self.from_partials(partials, columns, values)
 
     def field_partials(self, field: Field, columns: tuple[Any, ...]) -> dict[Partial, Any]:
@@ -85,12 +88,82 @@ class PointwiseResidual:
         def stacked(*point):
             return stack_unknowns(field(*point), self.equation.unknowns)
 
-        indices = {letters: tuple(letters.count(name) for name in self.coordinates) for _, letters in self.equation.partials}
+        orders = {letters: split_letters(letters) for _, letters in self.equation.partials}
+        indices = {letters: tuple(names.count(c) for c in self.coordinates) for letters, names in orders.items()}
         values = partial_derivatives(stacked, columns, sorted(set(indices.values())))
         position = {name: i for i, name in enumerate(self.equation.unknowns)}
         return {
             (name, letters): values[indices[letters]][:, position[name]] for name, letters in sorted(self.equation.partials)
         }
+
+    def summed_partials(self, field: Field, columns: tuple[Any, ...]) -> dict[Partial, Any] | None:
+        """What the equation needs where its second derivatives occur only as a Laplacian in many dimensions; None elsewhere.
+
+        The whole sum stands in the place of its first term, and zero in that of the others.
+        """
+        over = laplacian_of(self.equation)
+        if not over:
+            return None
+
+        def stacked(*point):
+            return stack_unknowns(field(*point), self.equation.unknowns)
+
+        try:
+            value, gradient, laplacian = gradient_and_laplacian(stacked, columns, [c in over for c in self.coordinates])
+        except NoRule:
+            return None
+        rows = {c: gradient[i] for i, c in enumerate(self.coordinates)}
+        return self._with_laplacian(over, lambda names: rows[names[0]] if names else value, laplacian)
+
+    def _with_laplacian(self, over: tuple[str, ...], lower: Callable, laplacian: Any) -> dict[Partial, Any]:
+        """Partial derivatives by name, ``lower(coordinates) -> [points, unknowns]`` below the second order."""
+        out: dict[Partial, Any] = {}
+        for name, letters in sorted(self.equation.partials):
+            i, names = self.equation.unknowns.index(name), split_letters(letters)
+            if len(names) == 2:
+                out[name, letters] = laplacian[:, i] if names[0] == over[0] else jnp.zeros((), laplacian.dtype)
+            else:
+                out[name, letters] = lower(names)[:, i]
+        return out
+
+    def estimate(
+        self,
+        field: Field,
+        coefficients: Mapping[str, Any] | None,
+        points: Float[Array, "points coordinates"] | Mapping[str, Float[Array, " points"]],
+        key: Any,
+        directions: int = 16,
+    ) -> Float[Array, "points equations"]:
+        """The residual with its Laplacian in many dimensions estimated from few directions, other ones at every point.
+
+        Unbiased for an equation that is linear in the Laplacian, which it checks. The square of one estimate is not unbiased
+        for the square; the product of two with different keys is.
+
+        Args:
+          key: of the directions.
+          directions: second derivatives per point; the cost does not depend on the number of coordinates.
+        Raises:
+          ValueError: the second derivatives do not occur as a Laplacian only, or the number of directions is out of range.
+        Reference: Shi et al. (2024), *Stochastic Taylor derivative estimator*, NeurIPS.
+        """
+        over = laplacian_of(self.equation)
+        if not over:
+            raise ValueError(
+                f"estimate: the second derivatives of {self.equation.name} do not occur as one Laplacian over many coordinates; "
+                "call the residual itself."
+            )
+        columns, values = self._columns(points), dict(self.defaults) | dict(coefficients or {})
+        check_coefficients(self.equation, values, self.names)
+
+        def stacked(*point):
+            return stack_unknowns(field(*point), self.equation.unknowns)
+
+        laplacian = estimated_laplacian(stacked, columns, [c in over for c in self.coordinates], key, directions)
+        needed = {tuple(split_letters(letters)) for _, letters in self.equation.partials}
+        indices = {names: tuple(names.count(c) for c in self.coordinates) for names in needed if len(names) < 2}
+        lower = partial_derivatives(stacked, columns, sorted(indices.values())) if indices else {}
+        partials = self._with_laplacian(over, lambda names: lower[indices[tuple(names)]], laplacian)
+        return self.from_partials(partials, columns, values)
 
     def from_partials(
         self, partials: Mapping[Partial, Any], columns: tuple[Any, ...], coefficients: Mapping[str, Any]

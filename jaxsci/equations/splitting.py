@@ -14,7 +14,7 @@ from sympy.core.function import AppliedUndef
 
 from jaxsci.equations.equation import Equation
 from jaxsci.equations.evaluation import Partial, coordinates_in, partial_of, partials_in
-from jaxsci.equations.expression import COORDINATES
+from jaxsci.equations.expression import COORDINATES, sorted_letters
 from jaxsci.equations.printing import subscript, to_text
 
 _SYMBOLS = {name: sympy.Symbol(name, real=True) for name in COORDINATES}
@@ -58,7 +58,7 @@ def split(equation: Equation) -> Split:
             found = _linear_factor(term)
             if found is not None:
                 factor, (unknown, inner) = found
-                key = (row, unknown, _sorted(letters + inner))
+                key = (row, unknown, sorted_letters(letters + inner))
                 linear[key] = linear.get(key, sympy.S.Zero) + factor
                 continue
             evolving = [p for p in partials_in(term.doit()) if highest[p[0]] > 0 and p[1].count("t") >= highest[p[0]]]
@@ -73,10 +73,6 @@ def split(equation: Equation) -> Split:
         tuple(LinearTerm(*key, factor) for key, factor in linear.items() if factor != 0),
         tuple(RestTerm(*key, formula) for key, formula in rest.items() if formula != 0),
     )
-
-
-def _sorted(letters: str) -> str:
-    return "".join(name * letters.count(name) for name in COORDINATES)
 
 
 def _with_constant_rate(formula: sympy.Expr) -> sympy.Expr:

@@ -60,11 +60,13 @@ class SinglePrecision:
         return self.optimiser.count(parameters, equations)
 
     def init(self, objective, unknowns, coefficients):
-        inner = self.optimiser.init(objective, _single(unknowns), _single(coefficients))
+        with jax.enable_x64(False):  # for these lines alone: what the residual makes itself is float32 too
+            inner = self.optimiser.init(objective, _single(unknowns), _single(coefficients))
         return SinglePrecisionState(unknowns, inner.loss, inner.status, inner)
 
     def advance(self, objective, coefficients, state, batch, count):
-        inner = self.optimiser.advance(objective, _single(coefficients), state.inner, _single(batch), count)
+        with jax.enable_x64(False):
+            inner = self.optimiser.advance(objective, _single(coefficients), state.inner, _single(batch), count)
         unknowns = jax.tree.map(lambda new, old: new.astype(old.dtype), inner.unknowns, state.unknowns)
         return SinglePrecisionState(unknowns, inner.loss, inner.status, inner)
 

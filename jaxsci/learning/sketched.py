@@ -118,7 +118,7 @@ def compressed(
     total = jnp.zeros((buckets, width + 1), flat.dtype)
     for part, blocks in _blocks(batch, method.block).items():
 
-        def add(total, numbered, part=part):
+        def add(total, numbered, part=part, key=key):
             number, block = numbered
             value, jacobian = objective.linearise(
                 unknowns, coefficients, Batch(*({part: x} if x is not None else {} for x in block))

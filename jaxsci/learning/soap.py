@@ -14,8 +14,8 @@ class Moments(NamedTuple):
 
     mean: Any  # of the gradient
     square: Any  # of the gradient in the eigenbasis
-    covariances: tuple[Any, Any]  # of the rows and of the columns of the gradient
-    bases: tuple[Any, Any]  # their eigenvectors
+    covariances: tuple[Any, ...]  # of the rows and of the columns of the gradient
+    bases: tuple[Any, ...]  # their eigenvectors
 
 
 class SoapState(NamedTuple):
@@ -60,18 +60,18 @@ def soap(
       True
     """
 
-    def init(parameters):
+    def init(params):
         def moments(leaf):
             sides = leaf.shape if leaf.ndim == 2 else ()
             identity = tuple(jnp.eye(n, dtype=leaf.dtype) if n <= longest else None for n in sides) or (None, None)
             zeros = jax.tree.map(jnp.zeros_like, identity)
             return Moments(jnp.zeros_like(leaf), jnp.zeros_like(leaf), zeros, identity)
 
-        return SoapState(jnp.zeros((), jnp.int32), tuple(moments(leaf) for leaf in jax.tree.leaves(parameters)))
+        return SoapState(jnp.zeros((), jnp.int32), tuple(moments(leaf) for leaf in jax.tree.leaves(params)))
 
-    def update(gradients, state, parameters=None):
-        del parameters
-        leaves, structure = jax.tree.flatten(gradients)
+    def update(updates, state, params=None):
+        del params
+        leaves, structure = jax.tree.flatten(updates)
         pairs = [_leaf(g, m, state.count, b1, b2, eps, every) for g, m in zip(leaves, state.moments, strict=True)]
         steps = jax.tree.unflatten(structure, [step for step, _ in pairs])
         return steps, SoapState(state.count + 1, tuple(moments for _, moments in pairs))
@@ -97,7 +97,7 @@ def _leaf(gradient: Any, m: Moments, count: Any, b1: float, b2: float, eps: floa
     return direction, Moments(mean, square, covariances, bases)
 
 
-def _rotate(matrix: Any, bases: tuple[Any, Any], back: bool = False) -> Any:
+def _rotate(matrix: Any, bases: tuple[Any, ...], back: bool = False) -> Any:
     left, right = bases
     if left is not None:
         matrix = (left if back else left.T) @ matrix

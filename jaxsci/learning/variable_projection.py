@@ -15,7 +15,6 @@ from jaxsci.learning.least_squares import damped, least_squares, triangle
 from jaxsci.learning.levenberg_marquardt import DampedState, LevenbergMarquardt, Model, boldest, settle
 from jaxsci.learning.objective import Batch, Objective, Unknowns
 from jaxsci.learning.optimiser import check_positive, repeat
-from jaxsci.networks import Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +39,7 @@ class VariableProjection(LevenbergMarquardt):
         check_positive(self, "inner")
 
     def init(self, objective, unknowns, coefficients):
-        problem = objective.conditions.problem
-        names = linear_leaves(objective.network, objective.conditions.input_size, len(problem.unknowns))
-        if not names:
+        if not linear_names(objective):
             raise ValueError(
                 f"VariableProjection: no parameter of {objective.network!r} enters linearly; use LevenbergMarquardt."
             )
@@ -53,34 +50,39 @@ class VariableProjection(LevenbergMarquardt):
 
 
 @functools.lru_cache(maxsize=64)
-def linear_leaves(network: Network, inputs: int, outputs: int) -> tuple[str, ...]:
+def linear_leaves(network: Any, inputs: int, outputs: int) -> tuple[str, ...]:
     """Names of the parameters in which a network is jointly affine, found by trying: last leaves first, as many as go."""
     with jax.ensure_compile_time_eval():
         parameters = network.init(jax.random.key(0), inputs, outputs)
-        moves = network.init(jax.random.key(1), inputs, outputs)
         random = np.random.default_rng(0)
         dtype = jnp.result_type(*parameters.values())
+        moves = {k: jnp.asarray(random.normal(size=v.shape), dtype) for k, v in parameters.items()}
         z = jnp.asarray(random.uniform(-1, 1, (8, inputs)), dtype)
-        moves = {k: v + jnp.asarray(random.normal(size=v.shape), dtype) for k, v in moves.items()}
 
-        def bends(names):
-            values = [
-                jax.vmap(
-                    lambda z, a=a: network.apply(
-                        {k: v + a * moves[k] if k in names else v for k, v in parameters.items()}, z
-                    )
-                )(z)
-                for a in (-1.0, 0.0, 1.0)
-            ]
-            second = values[0] - 2 * values[1] + values[2]
-            size = sum(jnp.abs(v).max() for v in values)
-            return float(jnp.abs(second).max()) > 100 * float(jnp.finfo(dtype).eps) * float(size)
+        @jax.jit
+        def curvature(moved):
+            """The second difference of the outputs along a move of the marked parameters, beside their size."""
+
+            def at(a):
+                return jax.vmap(lambda z: network.apply({k: v + a * moved[k] * moves[k] for k, v in parameters.items()}, z))(
+                    z
+                )
+
+            values = [at(a) for a in (-1.0, 0.0, 1.0)]
+            return jnp.abs(values[0] - 2 * values[1] + values[2]).max() / sum(jnp.abs(v).max() for v in values)
 
         found: tuple[str, ...] = ()
-        for name in reversed(sorted(parameters)):
-            if not bends((*found, name)):
+        for name in sorted(parameters, reverse=True):
+            marks = {k: np.asarray(k in (*found, name), dtype) for k in parameters}
+            if float(curvature(marks)) < 100 * float(jnp.finfo(dtype).eps):
                 found = (*found, name)
     return found
+
+
+def linear_names(objective: Objective) -> tuple[str, ...]:
+    """The linear parameters of an objective's network."""
+    network: Any = objective.network  # hashable, which its protocol does not say
+    return linear_leaves(network, objective.conditions.input_size, len(objective.conditions.problem.unknowns))
 
 
 def join(unknowns: Unknowns, linear: dict[str, Any]) -> Unknowns:
@@ -90,8 +92,7 @@ def join(unknowns: Unknowns, linear: dict[str, Any]) -> Unknowns:
 
 def solve_linear(objective: Objective, unknowns: Unknowns, coefficients: Any, batch: Batch, steps: int) -> tuple[Any, Any]:
     """The unknowns with the best linear parameters after so many Gauss-Newton steps that descend, and the loss."""
-    problem = objective.conditions.problem
-    names = linear_leaves(objective.network, objective.conditions.input_size, len(problem.unknowns))
+    names = linear_names(objective)
     start, unravel = ravel_pytree({name: unknowns["network"][name] for name in names})
 
     def loss(c):
@@ -154,8 +155,7 @@ def _step(method: VariableProjection, objective: Objective, state: DampedState, 
 
 def _is_nonlinear(objective: Objective, unknowns: Unknowns) -> np.ndarray:
     """Which of the flattened unknowns are damped: all but the linear parameters. Known from shapes alone."""
-    problem = objective.conditions.problem
-    names = linear_leaves(objective.network, objective.conditions.input_size, len(problem.unknowns))
+    names = linear_names(objective)
     marks = jax.tree.map(lambda leaf: np.ones(np.shape(leaf)), unknowns)
     marks["network"] |= {name: np.zeros(np.shape(unknowns["network"][name])) for name in names}
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(marks)])

@@ -36,6 +36,7 @@ from jaxsci.problems.geometry import Polygon as Polygon
 from jaxsci.problems.geometry import Shape as Shape
 from jaxsci.problems.geometry import rectangle as rectangle
 from jaxsci.problems.manufactured import manufactured as manufactured
+from jaxsci.problems.many_dimensions import screened_poisson as screened_poisson
 from jaxsci.problems.ode import lorenz as lorenz
 from jaxsci.problems.ode import lotka_volterra as lotka_volterra
 from jaxsci.problems.ode import robertson as robertson

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxsci._checks import KeyErrorWithText, unknown_name
-from jaxsci.equations.expression import COORDINATES
+from jaxsci.equations.expression import COORDINATES, PLAIN
 
 
 class Box:
     """A box in time and space, one named interval per coordinate.
 
     Args:
-      **intervals: ``t=(0, 1), x=(-1, 1)``: (lower, upper), finite, lower < upper; names among t, x, y, z.
+      **intervals: ``t=(0, 1), x=(-1, 1)``: (lower, upper), finite, lower < upper; names among t, x, y, z, or x1, x2, ...
     Example:
       >>> import jaxsci as js
       >>> box = js.Box(t=(0, 1), x=(-1, 1))
@@ -25,7 +25,7 @@ class Box:
     def __init__(self, **intervals: tuple[float, float]):
         for name, interval in intervals.items():
             if name not in COORDINATES:
-                raise ValueError(unknown_name("coordinate", name, COORDINATES))
+                raise ValueError(unknown_name("coordinate", name, PLAIN))
             try:
                 lower, upper = (float(end) for end in interval)
             except (TypeError, ValueError):

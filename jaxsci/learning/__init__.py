@@ -6,12 +6,16 @@ exactly; methods differ in what they fit and how.  No problem has a loss of its 
 
 from jaxsci.learning.conditions import HardConditions as HardConditions
 from jaxsci.learning.first_order import FirstOrder as FirstOrder
+from jaxsci.learning.inverse import Inverse as Inverse
+from jaxsci.learning.inverse import fit as fit
 from jaxsci.learning.least_squares import least_squares as least_squares
 from jaxsci.learning.levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
 from jaxsci.learning.neural import Neural as Neural
 from jaxsci.learning.objective import Batch as Batch
 from jaxsci.learning.objective import Objective as Objective
+from jaxsci.learning.observations import Observations as Observations
 from jaxsci.learning.optimiser import Optimiser as Optimiser
+from jaxsci.learning.posterior import Posterior as Posterior
 from jaxsci.learning.random_features import RandomFeatures as RandomFeatures
 from jaxsci.learning.sampling import Even as Even
 from jaxsci.learning.sampling import ResidualDensity as ResidualDensity

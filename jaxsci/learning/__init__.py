@@ -4,6 +4,8 @@ Contract of this folder: there is one objective, the residual of the equation, b
 exactly; methods differ in what they fit and how.  No problem has a loss of its own.
 """
 
+from jaxsci.learning.certificate import Certificate as Certificate
+from jaxsci.learning.certificate import certify as certify
 from jaxsci.learning.conditions import HardConditions as HardConditions
 from jaxsci.learning.first_order import FirstOrder as FirstOrder
 from jaxsci.learning.inverse import Inverse as Inverse

@@ -31,6 +31,7 @@ from jaxsci.problems import Problem
 _SHARES = tuple(10.0**-k for k in range(8))  # tau, stage by stage
 NOISE = 1e-2  # of an unknown's size: what is assumed until the misfit says better
 _SETTLED = 0.1  # standard deviations by which coefficients may move in the last stage, and share by which these may change
+_WORSE = 1.2  # factor on the mean square misfit that shows that the field cannot follow
 _STEPS = 30  # of one stage at most
 
 
@@ -55,7 +56,7 @@ class Stage:
 def run_stages(stages: Iterator[Stage], progress: Progress) -> Stage:
     """Stage after stage, until the coefficients and their standard deviations no longer depend on tau.
 
-    Where the field cannot obey the equation more strictly (its residual no longer falls while the misfit doubles), what is
+    Where the field cannot obey the equation more strictly (its residual no longer falls while the misfit grows), what is
     left is the ansatz' own error, and the stage before is the answer.
     """
     last: Stage | None = None
@@ -66,7 +67,7 @@ def run_stages(stages: Iterator[Stage], progress: Progress) -> Stage:
             moved = np.abs(_flat(done) - _flat(last))
             settled = bool((moved <= _SETTLED * spread).all() and (np.abs(spread - before) <= _SETTLED * spread).all())
             misfits = [float(stage.posterior.misfit) for stage in (last, done)]
-            if not settled and done.residual > last.residual / 2 and not misfits[1] < 4 * misfits[0]:
+            if not settled and done.residual > last.residual / 2 and not misfits[1] < _WORSE * misfits[0]:
                 return last
         done = dataclasses.replace(done, settled=settled, steps=done.steps + (last.steps if last else 0))
         if progress is not None:

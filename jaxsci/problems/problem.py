@@ -16,7 +16,7 @@ from jaxsci.equations import Equation
 from jaxsci.equations.expression import coefficient, coordinate
 from jaxsci.equations.printing import digest
 from jaxsci.equations.residual import check_coefficients
-from jaxsci.problems.conditions import Boundary, Mixed, Periodic, Wall
+from jaxsci.problems.conditions import Boundary, Mixed, Outflow, Periodic, Wall
 from jaxsci.problems.domain import Box
 from jaxsci.problems.formula import Formula
 from jaxsci.problems.reference import Exact, Reference
@@ -151,6 +151,11 @@ class Problem:
           ValueError: naming the method, and the one that does.
         """
         self.check_values(method)
+        if self.is_window:
+            raise ValueError(
+                f"{method}: nothing is prescribed in this window of {self.name}, so that it has no solution of its own; "
+                "js.learning.fit(problem, data, ...) takes what was observed there."
+            )
         mixed = [axis for axis in self.domain.space if any(wall.kind == "mixed" for wall in self.walls(axis))]
         if self.solid is not None or mixed:
             what = "a solid" if self.solid is not None else f"different kinds of condition on one wall of {listed(mixed)}"
@@ -216,6 +221,37 @@ class Problem:
         new._exact, new._reference = (), None if isinstance(self._reference, Exact) else self._reference
         new.coefficients = self.coefficients | {f"{name}_start": _as_pytree(f) for name, f in functions.items()}
         return new
+
+    def window(self, **intervals: tuple[float, float]) -> Problem:
+        """The same equation in a part of the domain, where nothing is prescribed: for data from inside a larger whole.
+
+        What such a problem lacks, observations replace: `jaxsci.learning.fit` takes it.
+
+        Args:
+          **intervals: by coordinate, (lower, upper), inside the domain; other coordinates stay whole.
+        Example:
+          >>> import jaxsci as js
+          >>> wake = js.problems.cylinder().window(t=(4, 8), x=(0.4, 1.2))
+          >>> wake.domain, wake.is_window
+          (Box(t=(4, 8), x=(0.4, 1.2), y=(0, 0.41)), True)
+        """
+        check_keys("coordinate", intervals, self.coordinates)
+        new = self._shallow_copy()
+        new.domain = Box(**{name: intervals.get(name, self.domain[name]) for name in self.coordinates})
+        for name, (lower, upper) in new.domain._intervals:
+            low, high = self.domain[name]
+            if not (low <= lower and upper <= high):
+                raise ValueError(f"window: {name} must lie in [{low:g}, {high:g}], got [{lower:g}, {upper:g}].")
+        new._boundary = tuple((axis, (Outflow(), Outflow())) for axis in self.domain.space)
+        new._initial, new._times, new.solid = (), None, None
+        new._reference = self._reference if isinstance(self._reference, Exact) else None
+        return new
+
+    @property
+    def is_window(self) -> bool:
+        """Nothing is prescribed: see `window`."""
+        open_walls = all(wall.kind == "outflow" for axis in self.domain.space for wall in self.walls(axis))
+        return open_walls and not self._initial and not any(not self.walls(axis) for axis in self.domain.space)
 
     @property
     def identity(self) -> str:

@@ -79,11 +79,7 @@ class Adaptive:
             raise ValueError(f"Adaptive: {problem.name} is steady; use js.Spectral, js.RandomFeatures or js.Neural.")
         problem.check_plain("Adaptive")
         space = problem.domain.space
-        lines: Lines = (
-            discretise(problem, self.n)
-            if space
-            else FourierLines(problem.equation, Torus(()), ((),) * len(problem.unknowns))
-        )
+        lines = self._lines(problem)
         dtype = jnp.result_type(float)
         times = Times.of(problem, ts)
         solver = self._choose(problem, lines, times)
@@ -115,6 +111,16 @@ class Adaptive:
         stats = {"steps": int(out.steps), "succeeded": bool(out.succeeded)}
         total = jnp.asarray(error, dtype)
         return Solution(problem, jnp.asarray(times.ts), grid, fields, field, total, stats, Cost()), extra
+
+    def _lines(self, problem: Problem) -> Lines:
+        if problem.domain.space:
+            return discretise(problem, self.n)
+        return FourierLines(problem.equation, Torus(()), ((),) * len(problem.unknowns))
+
+    def chosen(self, problem: Problem) -> Adaptive:
+        """With the solver that it takes for the problem's own coefficients written down, so that tracing changes nothing."""
+        lines = self._lines(problem)
+        return dataclasses.replace(self, solver=self._choose(problem, lines, Times.of(problem, None)))
 
     def _choose(self, problem: Problem, lines: Lines, times: Times) -> Any:
         if self.solver is not None:

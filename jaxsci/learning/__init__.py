@@ -10,4 +10,8 @@ from jaxsci.learning.neural import Neural as Neural
 from jaxsci.learning.optimisers import FirstOrder as FirstOrder
 from jaxsci.learning.optimisers import LevenbergMarquardt as LevenbergMarquardt
 from jaxsci.learning.optimisers import Optimiser as Optimiser
+from jaxsci.learning.outputs import Ansatz as Ansatz
+from jaxsci.learning.outputs import Conserved as Conserved
+from jaxsci.learning.outputs import DivergenceFree as DivergenceFree
+from jaxsci.learning.outputs import Positive as Positive
 from jaxsci.learning.random_features import RandomFeatures as RandomFeatures

@@ -68,6 +68,14 @@ MATRIX = {  # a method and the end of the run
     "vortex_mixing": (spectral((12, 10), 0.05), 0.2),
     "wave": (spectral(6, 0.02), 0.08),
 }
+# Steady and nonlinear, or with holes: fields solve them, no method of MATRIX does.
+FOR_FIELDS = (
+    "flow_past_two_discs",
+    "laplace_four_discs",
+    "steady_kovasznay",
+    "steady_lid_driven_cavity",
+    "steady_regularised_cavity",
+)
 # Other problems of the same kind stand for these in the default run: compilation takes long.
 SLOW = (
     "abc_flow",
@@ -262,5 +270,22 @@ def test_wrong_saved_times_are_named(name):
         js.solve(problem, method, ts=[end])
 
 
+@pytest.mark.parametrize("name", FOR_FIELDS)
+def test_problems_for_fields_are_pytrees_with_a_residual(name):
+    problem = CATALOGUE[name].build()
+    again = jax.tree.unflatten(*jax.tree.flatten(problem)[::-1])
+    assert again.identity == problem.identity
+    assert again.solids == problem.solids
+    low, high = np.array([problem.domain[c] for c in problem.coordinates]).T
+    points = jnp.asarray(low + (high - low) * np.random.default_rng(0).uniform(0.2, 0.8, (3, 2)))
+    of = lambda coefficients: js.residual(problem)(sample_field(problem), coefficients, points)
+    batch = batch_around(problem, 1e-4)
+    values = jit(jax.vmap(of))(batch) if batch else of({})[None]
+    assert jnp.allclose(values[0], of(None))
+    with pytest.raises(ValueError, match="Spectral"):
+        js.solve(problem, js.Spectral(n=8))
+
+
 def test_every_catalogued_problem_is_in_the_matrix():
-    assert set(MATRIX) == set(CATALOGUE)
+    assert set(MATRIX).isdisjoint(FOR_FIELDS)
+    assert set(MATRIX) | set(FOR_FIELDS) == set(CATALOGUE)

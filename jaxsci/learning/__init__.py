@@ -34,6 +34,10 @@ from jaxsci.learning.observations import Observations as Observations
 from jaxsci.learning.operators import PhysicsInformedOperator as PhysicsInformedOperator
 from jaxsci.learning.operators import TrainedOperator as TrainedOperator
 from jaxsci.learning.optimiser import Optimiser as Optimiser
+from jaxsci.learning.outputs import Ansatz as Ansatz
+from jaxsci.learning.outputs import Conserved as Conserved
+from jaxsci.learning.outputs import DivergenceFree as DivergenceFree
+from jaxsci.learning.outputs import Positive as Positive
 from jaxsci.learning.posterior import Posterior as Posterior
 from jaxsci.learning.progress import Event as Event
 from jaxsci.learning.progress import ProgressBar as ProgressBar

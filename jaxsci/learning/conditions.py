@@ -166,9 +166,13 @@ class HardConditions:
                 d = d * (part.distance(point) if len(parts) == 2 else part.fraction(point)) ** part.order
         return d
 
-    def homogeneous(self, unknown: str, function: Function, coefficients: Mapping[str, Any]) -> Function:
-        """H: the function, changed so that all values and slopes that are prescribed for an unknown become zero."""
-        changed: Function = lambda point: self.distance(unknown, point) * function(point)  # noqa: E731
+    def homogeneous(
+        self, unknown: str, function: Function, coefficients: Mapping[str, Any], in_time: bool = True
+    ) -> Function:
+        """H: the function, changed so that all values and slopes that are prescribed for an unknown become zero; those of the
+        start only where told."""
+        distance = self.distance if in_time else self.distance_in_space
+        changed: Function = lambda point: distance(unknown, point) * function(point)  # noqa: E731
         if not self.needs_slopes(unknown):
             return changed
         for axis in self.problem.domain.space:

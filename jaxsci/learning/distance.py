@@ -5,9 +5,9 @@ Every part has a *distance* d >= 0 that is zero on it, of first order, and about
     a wall at s = 0:  d = 2 s,                   s the fraction of the way to the opposite wall;
     a solid:          d = phi / (phi + l),       phi its function (`jaxsci.problems.Shape`), l half its size,
 
-and a *weight* that is 1 on it and zero, of second order, on all others: psi = o / (d + o) with o the product of the squares of
-the others' distances. With psi, one part's condition is put right without touching the others: transfinite interpolation by
-inverse distances.
+and a *weight* that is 1 on it and zero on all others, psi = o / (delta + o) with 1 / o = sum_j 1 / delta_j over the others, delta
+the solids' functions and the product of the walls' distances (squared, where a part holds a slope: psi is of second order). With psi, one part's
+condition is put right without touching the others: transfinite interpolation by inverse distances.
 
 Reference: Rvachev, Sheiko, Shapiro & Tsukanov (2001), Comput. Aided Geom. Des. 18, 195; Sukumar & Srivastava (2022), Comput.
 Methods Appl. Mech. Eng. 389, 114333, section 4.
@@ -16,6 +16,7 @@ Methods Appl. Mech. Eng. 389, 114333, section 4.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -113,11 +114,12 @@ class SolidPart(Part):
     space: tuple[str, ...]
     scale: float  # over which the distance saturates
 
-    def phi(self, point: Point) -> Any:
+    def length(self, point: Point) -> Any:
+        """The distance as a length."""
         return self.shape(*(point[axis] for axis in self.space))
 
     def distance(self, point: Point) -> Any:
-        phi = self.phi(point)
+        phi = self.length(point)
         return phi / (phi + self.scale)
 
     def along(self, function: Function, point: Point) -> tuple[Any, Any]:
@@ -167,11 +169,24 @@ def _prescribed(problem: Problem, unknown: str, wall: Wall) -> tuple[Formula | N
 
 
 def weight(part: SolidPart, others: tuple[WallPart | SolidPart, ...], point: Point) -> Any:
-    """psi: 1 on a solid, zero of second order on the other parts."""
-    product = jnp.ones_like(point[part.space[0]])
+    """psi: 1 on a solid, zero on the other parts, of second order where they hold a slope.
+
+    The walls of the box count as one part, by the product of their distances, which is smooth in the box's corners.
+    """
+    if not others:
+        return jnp.ones_like(point[part.space[0]])
+    length, product, lengths = 2 * part.scale, None, []
     for other in others:
-        product = product * other.distance(point) ** 2
-    return product / (part.distance(point) + product)
+        order = 1 if other.slope is None else 2
+        if isinstance(other, WallPart):
+            factor = other.distance(point) ** order
+            product = factor if product is None else product * factor
+        else:
+            lengths.append(other.length(point) ** order / length ** (order - 1))
+    if product is not None:
+        lengths.append(length * product)
+    least = functools.reduce(lambda a, b: a * b / (a + b), lengths)
+    return least / (part.length(point) + least)
 
 
 # --- corrections ---------------------------------------------------------------------------------------------------------------

@@ -61,6 +61,11 @@ from jaxsci.problems.solution import saved_times as saved_times
 from jaxsci.problems.solve import Method as Method
 from jaxsci.problems.solve import solve as solve
 from jaxsci.problems.solve import stepper as stepper
+from jaxsci.problems.steady_flow import flow_past_two_discs as flow_past_two_discs
+from jaxsci.problems.steady_flow import laplace_four_discs as laplace_four_discs
+from jaxsci.problems.steady_flow import steady_kovasznay as steady_kovasznay
+from jaxsci.problems.steady_flow import steady_lid_driven_cavity as steady_lid_driven_cavity
+from jaxsci.problems.steady_flow import steady_regularised_cavity as steady_regularised_cavity
 from jaxsci.problems.transport import advection as advection
 from jaxsci.problems.transport import heat as heat
 from jaxsci.problems.transport import wave as wave

@@ -7,6 +7,7 @@ every solver is derived from the equation's splitting, never written again.
 from jaxsci.solvers.adaptive import Adaptive as Adaptive
 from jaxsci.solvers.cavity import CavityFlow as CavityFlow
 from jaxsci.solvers.cavity import steady_cavity as steady_cavity
+from jaxsci.solvers.cavity_fields import cavity_lift as cavity_lift
 from jaxsci.solvers.finite_volume import FiniteVolume as FiniteVolume
 from jaxsci.solvers.gradients import gradient_memory as gradient_memory
 from jaxsci.solvers.mac_grid import clustered as clustered

@@ -13,7 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsci.equations.evaluation import partials_in
 from jaxsci.equations.residual import PointwiseResidual
+from jaxsci.equations.splitting import split
 from jaxsci.learning.conditions import HardConditions, Point
 from jaxsci.learning.coordinates import Coordinate, adapted, needed_density, uniform
 from jaxsci.learning.slab_fit import Factors, Judgement, Samples, Slab, factorise, iterate, judge, lift_partials, wanted
@@ -139,6 +141,7 @@ class March:
         self.dtype = jnp.result_type(float)
         self.groups: list[Group] = []
         self.fits: list[Fitted] = []
+        self.is_linear = not any(partials_in(term.formula) for term in split(problem.equation).rest)
         self.stuck = 0.0  # residual in space that no other coordinate has reduced
 
     # --- bases -------------------------------------------------------------------------------------------------------
@@ -198,19 +201,23 @@ class March:
         coefficients = jnp.zeros(shape, self.dtype) if guess is None else guess
         slab = Slab(jnp.asarray(start, self.dtype), jnp.asarray(length, self.dtype), coefficients)
         lift = lift_partials(self.conditions, self.problem, start + length * jnp.asarray(tau), frame.fitting.columns, self.letters)
-        steps, enough = 0, 1e-3 * self.options.tolerance
-        for _ in range(_LINEARISATIONS):
+        steps, whole, last = 0, 0.0, math.inf
+        enough = max(1e-3 * self.options.tolerance, 1e-14)
+        for _ in range(1 if self.is_linear else _LINEARISATIONS):
             factors: Factors = factorise(self.equation, self.problem, frame.fitting, lift, slab, self.order)
-            coefficients, size, more = iterate(
+            coefficients, first, size, more = iterate(
                 self.equation, self.problem, frame.fitting, lift, slab, factors, self.order, enough
             )
             slab = slab._replace(coefficients=coefficients)
-            steps += int(more)
-            enough = max(enough, 1e-14)
-            if not float(size) > max(enough, 1e-9):  # false for NaN, which no iteration repairs
+            steps, whole = steps + int(more), max(whole, float(first))
+            if not enough * whole < float(size) < last / 2:  # also for NaN
                 break
+            last = float(size)
         lift = lift_partials(self.conditions, self.problem, start + length * self.judged, frame.judging.columns, self.letters)
-        return slab, judge(self.equation, self.problem, frame.judging, lift, slab, self.judged), steps
+        judgement = judge(self.equation, self.problem, frame.judging, lift, slab, self.judged)
+        if not self.is_linear and not float(size) < max(1e-3 * self.options.tolerance, 1e-9) * whole:
+            judgement = judgement._replace(in_time=jnp.asarray(jnp.inf))  # Newton's method has not converged
+        return slab, judgement, steps
 
     # --- all slabs ---------------------------------------------------------------------------------------------------
 
@@ -222,17 +229,16 @@ class March:
         length, done, hopeless = self.first_length(frame), start, False
         while done < end - 1e-12 * (end - start):
             tolerance, searched = self.options.tolerance, False
+            if end - done < 1.3 * length:  # no sliver at the end
+                length = end - done
             for _ in range(_REJECTIONS):
-                length = min(length, end - done)
-                if end - done < 1.3 * length:
-                    length = end - done
-                late = self.options.budget is not None and time.perf_counter() - began > self.options.budget
                 slab, judgement, steps = self.fit(frame, done, length)
-                in_time, in_space = (float(v) if math.isfinite(v) else math.inf for v in judgement[:2])
+                in_space, in_time = (float(v) if math.isfinite(v) else math.inf for v in judgement[:2])
+                late = self.options.budget is not None and time.perf_counter() - began > self.options.budget
                 if hopeless or (late and in_time < math.inf):
                     break
-                if in_time > tolerance and (in_time > 2 * in_space or in_time > _FAILED):
-                    length *= 0.15 if in_time > _FAILED else max(0.2, 0.8 * (tolerance / in_time) ** (1 / DEGREE))
+                if in_time > tolerance:
+                    length *= max(0.2, 0.8 * (tolerance / in_time) ** (1 / DEGREE))
                     continue
                 if in_space > tolerance and in_space > 2 * self.stuck and not searched:
                     searched = True
@@ -242,13 +248,12 @@ class March:
                         continue
                 break
             else:
-                hopeless = in_time > _FAILED
+                hopeless = True
             frame = self.take(frame, slab, judgement, steps)
-            done += length
+            done += float(slab.length)
             if self.progress is not None:
-                self.progress(f"RandomFeatures to t = {done:.3g}: relative residual {max(in_space, in_time):.1e} {in_space:.1e} {length:.1e} ")
-            in_space_alone = in_time < 2 * in_space  # nothing is known about time but that it matters less
-            length *= 1.5 if in_space_alone else min(3.0, 0.8 * (tolerance / in_time) ** (1 / DEGREE))
+                self.progress(f"RandomFeatures to t = {done:.3g}: relative residual {judgement.relative:.1e} {in_space:.1e} {in_time:.1e} {length:.1e} ")
+            length *= min(3.0, 0.8 * (tolerance / max(in_time, 1e-300)) ** (1 / DEGREE))
             if hopeless:
                 length = max(length, (end - start) / 64)
         return self.field()

@@ -25,7 +25,7 @@ from jaxsci.equations.partials import partial_derivatives
 from jaxsci.equations.residual import PointwiseResidual
 from jaxsci.learning.conditions import HardConditions
 from jaxsci.learning.space_features import space_letters
-from jaxsci.learning.time_polynomials import integrals, modes, radau_points
+from jaxsci.learning.time_polynomials import integrals, modes, radau_points, tail
 from jaxsci.problems import Problem
 
 _ITERATIONS = 25  # with one linearisation
@@ -154,11 +154,11 @@ def iterate(
     factors: Factors,
     order: int,
     enough: Any,
-) -> tuple[Any, Any, Any]:
+) -> tuple[Any, Any, Any, Any]:
     """Newton steps with one factorisation, while each is less than half of the one before and more than `enough`.
 
     Returns:
-      The coefficients, the size of the last step relative to the size of all, and how many there were.
+      The coefficients, the sizes of the first and of the last step, and how many there were.
     """
     spectrum = modes(order)
     tau = jnp.asarray(radau_points(), slab.coefficients.dtype)
@@ -192,14 +192,15 @@ def iterate(
     new, size, before, old, first, steps = jax.lax.while_loop(goes_on, body, start)
     grew = ~(size < before)  # also for NaN: the last step is not taken
     coefficients = jnp.where(grew & (steps > 1), old, new)
-    return coefficients, jnp.where(grew & (steps > 1), before, size) / first, steps
+    return coefficients, first, jnp.where(grew & (steps > 1), before, size), steps
 
 
 class Judgement(NamedTuple):
-    """How well a slab fits at points that the fit has not seen."""
+    """How well a slab fits, at points that the fit has not seen."""
 
     in_space: Any  # relative residual at the times of the fit: what more features would reduce
-    in_time: Any  # relative residual at other times: what a shorter slab would reduce
+    in_time: Any  # share of the field in the last polynomials of time: what a shorter slab would reduce
+    relative: Any  # residual relative to its largest term
     residual: Any  # root mean square over space and time, in units of the highest time derivative
 
 
@@ -207,26 +208,37 @@ class Judgement(NamedTuple):
 def judge(
     equation: PointwiseResidual, problem: Problem, samples: Samples, lift: dict[str, Any], slab: Slab, tau: Any
 ) -> Judgement:
-    """The residual relative to its largest term, equation by equation; `tau` is the times of the fit, then as many others."""
+    """The residual, equation by equation, and the polynomials' tail, unknown by unknown.
+
+    Args:
+      tau: scaled times, those of the fit and as many others.
+    """
     partials = partials_of(problem, samples, lift, slab, tau)
     function = _function(equation, problem, samples, slab, tau)
-    share = samples.volume[:, None] / jnp.sum(samples.volume)
+    share = samples.volume / jnp.sum(samples.volume)
 
-    def size(values):  # [times, points, equations] -> [equations]
-        return jnp.sqrt(jnp.sum(share * jnp.mean(values**2, axis=0), axis=0))
+    def size(values):  # [times, points, ...] -> [...]
+        return jnp.sqrt(jnp.tensordot(share, jnp.mean(values**2, axis=0), axes=1))
 
     slopes = _slopes(function, partials)
     terms = [size(slope * partials[key][..., None]) for key, slope in slopes.items()]
-    rates = []
-    for name in problem.unknowns:
+    rates, tails, sizes = [], [], []
+    for i, name in enumerate(problem.unknowns):
         order = problem.time_order(name)
+        sizes.append(size(partials[name, ""]))
+        tails.append(size(tail(order) @ slab.coefficients[:, i] @ samples.features[""][:, i].T))
         if order:
             slope = slopes[name, "t" * order]
             rates.append(size(slope))
             terms.append(size(slope * partials[name, ""][..., None]) / slab.length**order)
     largest = jnp.maximum(jnp.max(jnp.stack(terms), axis=0), jnp.finfo(tau.dtype).tiny)
-    values = function(partials)
-    count = len(tau) // 2
-    rate = jnp.max(jnp.stack(rates), axis=0) if rates else largest
-    relative = [jnp.max(size(part) / largest) for part in (values[:count], values[count:])]
-    return Judgement(*relative, jnp.linalg.norm(size(values) / jnp.where(rate > 0, rate, largest)))
+    rate = jnp.max(jnp.stack(rates), axis=0)
+    values, count = function(partials), len(tau) // 2
+    sizes = jnp.stack(sizes)
+    floor = jnp.finfo(tau.dtype).eps * jnp.max(sizes) + jnp.finfo(tau.dtype).tiny
+    return Judgement(
+        jnp.max(size(values[:count]) / largest),
+        jnp.max(jnp.stack(tails) / jnp.maximum(sizes, floor)),
+        jnp.max(size(values) / largest),
+        jnp.linalg.norm(size(values) / jnp.where(rate > 0, rate, largest)),
+    )

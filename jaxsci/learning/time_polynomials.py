@@ -46,6 +46,11 @@ def integrals(tau: Any, times: int, count: int = DEGREE) -> Any:
     return jnp.stack(values[: len(series)], axis=-1) @ jnp.asarray(series, x.dtype)
 
 
+def tail(integrals_: int, count: int = DEGREE) -> np.ndarray:
+    """What the last two Legendre polynomials carry of the integrated sum_k c_k l_k, ``[2, count]``: the error in time."""
+    return _series(0, count)[-2:] / (2 * (2 * count - 1)) ** integrals_
+
+
 class Modes(NamedTuple):
     """I = S diag(mu^order) S^-1 for the integration `order` times, which decouples the times of a slab."""
 

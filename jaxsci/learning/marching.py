@@ -18,7 +18,18 @@ from jaxsci.equations.residual import PointwiseResidual
 from jaxsci.equations.splitting import split
 from jaxsci.learning.conditions import HardConditions, Point
 from jaxsci.learning.coordinates import Coordinate, adapted, needed_density, uniform
-from jaxsci.learning.slab_fit import Factors, Judgement, Samples, Slab, factorise, iterate, judge, lift_partials, wanted
+from jaxsci.learning.slab_fit import (
+    Factors,
+    Judgement,
+    Samples,
+    Slab,
+    carry,
+    factorise,
+    iterate,
+    judge,
+    lift_partials,
+    wanted,
+)
 from jaxsci.learning.space_features import (
     Basis,
     adapted_axis,
@@ -142,6 +153,8 @@ class March:
         self.groups: list[Group] = []
         self.fits: list[Fitted] = []
         self.is_linear = not any(partials_in(term.formula) for term in split(problem.equation).rest)
+        self.error, self.errors = 0.0, []  # estimated, after each slab
+        self.disturbance, self.disturbed = None, 0
         self.stuck = 0.0  # residual in space that no other coordinate has reduced
 
     # --- bases -------------------------------------------------------------------------------------------------------
@@ -163,7 +176,7 @@ class March:
     def coordinate(self, t: float, factor: float, extra: Frame | None = None, slab: Slab | None = None) -> Coordinate:
         """The coordinate that the field at the march's time t wants, or at the end of a slab that was tried."""
         axis = adapted_axis(self.conditions)
-        if axis is None:
+        if axis is None or self.is_linear:
             return uniform()
         lower, upper = self.problem.domain[axis]
         x = np.linspace(lower, upper, 2001)
@@ -194,17 +207,19 @@ class March:
 
     # --- one slab ----------------------------------------------------------------------------------------------------
 
-    def fit(self, frame: Frame, start: float, length: float, guess: Any = None) -> tuple[Slab, Judgement, int]:
+    def fit(self, frame: Frame, start: float, length: float, guess: Any = None) -> tuple[Slab, Judgement, int, Factors]:
         tau = radau_points()
         basis_size = frame.fitting.features[""].shape[-1]
         shape = (DEGREE, len(self.problem.unknowns), basis_size)
         coefficients = jnp.zeros(shape, self.dtype) if guess is None else guess
         slab = Slab(jnp.asarray(start, self.dtype), jnp.asarray(length, self.dtype), coefficients)
-        lift = lift_partials(self.conditions, self.problem, start + length * jnp.asarray(tau), frame.fitting.columns, self.letters)
-        steps, whole, last = 0, 0.0, math.inf
+        lift = lift_partials(
+            self.conditions, self.problem, start + length * jnp.asarray(tau), frame.fitting.columns, self.letters
+        )
+        steps, whole, last, factors, size = 0, 0.0, math.inf, None, math.inf
         enough = max(1e-3 * self.options.tolerance, 1e-14)
         for _ in range(1 if self.is_linear else _LINEARISATIONS):
-            factors: Factors = factorise(self.equation, self.problem, frame.fitting, lift, slab, self.order)
+            factors = factorise(self.equation, self.problem, frame.fitting, lift, slab, self.order)
             coefficients, first, size, more = iterate(
                 self.equation, self.problem, frame.fitting, lift, slab, factors, self.order, enough
             )
@@ -213,11 +228,14 @@ class March:
             if not enough * whole < float(size) < last / 2:  # also for NaN
                 break
             last = float(size)
-        lift = lift_partials(self.conditions, self.problem, start + length * self.judged, frame.judging.columns, self.letters)
+        lift = lift_partials(
+            self.conditions, self.problem, start + length * self.judged, frame.judging.columns, self.letters
+        )
         judgement = judge(self.equation, self.problem, frame.judging, lift, slab, self.judged)
-        if not self.is_linear and not float(size) < max(1e-3 * self.options.tolerance, 1e-9) * whole:
-            judgement = judgement._replace(in_time=jnp.asarray(jnp.inf))  # Newton's method has not converged
-        return slab, judgement, steps
+        converged = self.is_linear or float(size) < 1e-5 * whole or float(judgement.in_space) < self.options.tolerance
+        if not converged:
+            judgement = judgement._replace(in_time=jnp.asarray(jnp.inf))
+        return slab, judgement, steps, factors
 
     # --- all slabs ---------------------------------------------------------------------------------------------------
 
@@ -225,14 +243,15 @@ class March:
         start, end = self.problem.domain["t"]
         began = time.perf_counter()
         frame = self.frame(self.coordinate(start, 1.0))
-        self.groups.append(Group(frame.basis, jnp.zeros_like(self.zeros(frame))))
+        self.groups.append(Group(frame.basis, self.start(frame)))
+        frame = frame._replace(fitting=self.settled(frame.fitting), judging=self.settled(frame.judging))
         length, done, hopeless = self.first_length(frame), start, False
         while done < end - 1e-12 * (end - start):
             tolerance, searched = self.options.tolerance, False
             if end - done < 1.3 * length:  # no sliver at the end
                 length = end - done
             for _ in range(_REJECTIONS):
-                slab, judgement, steps = self.fit(frame, done, length)
+                slab, judgement, steps, factors = self.fit(frame, done, length)
                 in_space, in_time = (float(v) if math.isfinite(v) else math.inf for v in judgement[:2])
                 late = self.options.budget is not None and time.perf_counter() - began > self.options.budget
                 if hopeless or (late and in_time < math.inf):
@@ -249,16 +268,60 @@ class March:
                 break
             else:
                 hopeless = True
+            self.follow_error(frame, slab, factors, judgement)
             frame = self.take(frame, slab, judgement, steps)
             done += float(slab.length)
             if self.progress is not None:
-                self.progress(f"RandomFeatures to t = {done:.3g}: relative residual {judgement.relative:.1e} {in_space:.1e} {in_time:.1e} {length:.1e} ")
+                self.progress(f"RandomFeatures to t = {done:.3g}: relative residual {judgement.relative:.1e}")
             length *= min(3.0, 0.8 * (tolerance / max(in_time, 1e-300)) ** (1 / DEGREE))
             if hopeless:
                 length = max(length, (end - start) / 64)
         return self.field()
 
+    def follow_error(self, frame: Frame, slab: Slab, factors: Factors, judgement: Judgement) -> None:
+        """Carry a random disturbance of the size of the error so far through the slab, and add the slab's residual to it."""
+        features, volume = frame.judging.features[""], frame.judging.volume
+
+        def size(disturbance):
+            values = jnp.einsum("num,um->nu", features, disturbance)
+            return float(jnp.sqrt(jnp.sum(volume[:, None] * values**2) / jnp.sum(volume)))
+
+        shape = slab.coefficients.shape[1:]
+        if self.order > 1:
+            return
+        if self.disturbance is None or self.disturbance.shape != shape or self.disturbed != len(self.groups):
+            self.disturbance = jax.random.normal(jax.random.fold_in(self.draw_key, len(self.fits)), shape, self.dtype)
+            self.disturbed = len(self.groups)
+        error, before = self.error, size(self.disturbance)
+        after = carry(factors, self.disturbance * (error / before)) if error > 0 and before > 0 else self.disturbance
+        error = size(after) if error > 0 else 0.0
+        self.error = error + float(judgement.residual) * float(slab.length)
+        self.disturbance = after
+        self.errors.append(self.error)
+
+    def error_estimate(self, fields: Any) -> float:
+        """See `jaxsci.RandomFeatures`, Error estimate."""
+        relative = max(float(fit.judgement.relative) for fit in self.fits)
+        if self.order > 1 or not self.errors:
+            return relative
+        return max(self.errors) / max(float(jnp.sqrt(jnp.mean(fields**2))), 1e-300)
+
+    def start(self, frame: Frame) -> Any:
+        """What is reached before the first slab: nothing beyond the lift, but the start itself where there is no space."""
+        start = self.zeros(frame)
+        if self.problem.domain.space:
+            return start
+        for i, name in enumerate(self.problem.unknowns):
+            for q in range(self.problem.time_order(name)):
+                start = start.at[q, i, 0].set(self.problem.initial[name + "_t" * q]({}, self.problem.coefficients))
+        return start
+
+    def settled(self, samples: Samples) -> Samples:
+        """Samples of the first slab, with what is reached there."""
+        return samples._replace(settled=_settle(samples.features, self.groups[0].reached))
+
     def zeros(self, frame: Frame) -> Any:
+        """Nothing reached: ``[orders in time, unknowns, M]``."""
         return jnp.zeros((self.order, len(self.problem.unknowns), frame.fitting.features[""].shape[-1]), self.dtype)
 
     def first_length(self, frame: Frame) -> float:
@@ -266,25 +329,25 @@ class March:
         start, end = self.problem.domain["t"]
         whole = (end - start) / 8
         if self.order > 1:
-            return whole / 8
+            return whole
         tau = self.judged
         guess = jnp.zeros((DEGREE, len(self.problem.unknowns), frame.fitting.features[""].shape[-1]), self.dtype)
         slab = Slab(jnp.asarray(start, self.dtype), jnp.asarray(1e-9 * whole, self.dtype), guess)
         lift = lift_partials(self.conditions, self.problem, start + slab.length * tau, frame.judging.columns, self.letters)
         found = judge(self.equation, self.problem, frame.judging, lift, slab, tau)
-        values = np.asarray(lift[""][0])
+        values = np.asarray(lift[""][0] + frame.judging.settled[""][0])
         rate, size = float(found.residual), float(np.sqrt(np.mean(values**2)))
         return min(whole, 1e-4 * max(size, 1e-12) / rate) if rate > 0 else whole
 
     def search(self, start: float, length: float, frame: Frame, slab: Slab, in_space: float) -> Frame | None:
         """The coordinate of the smallest residual in space, where one halves it."""
-        if adapted_axis(self.conditions) is None:
+        if adapted_axis(self.conditions) is None or self.is_linear:
             self.stuck = in_space
             return None
         best, found = in_space / 2, None
         for factor in (0.5, 1.0, 2.0, 4.0):
             candidate = self.frame(self.coordinate(start + length, factor, frame, slab))
-            _, judgement, _ = self.fit(candidate, start, length)
+            _, judgement, _, _ = self.fit(candidate, start, length)
             if float(judgement.in_space) < best:
                 best, found = float(judgement.in_space), candidate
         if found is None:

@@ -144,6 +144,29 @@ def factorise(
     return Factors(scale, triangle, blocks, jnp.linalg.cholesky(normal + rest))
 
 
+def solve_modes(factors: Factors, values: Any, order: int) -> tuple[Any, Any]:
+    """The coefficients ``[K, columns]`` of which the linearised residual is `values`, ``[K, rows]``, and their size."""
+    spectrum = modes(order)
+    dtype = factors.modes.dtype
+    powers = jnp.asarray(spectrum.multipliers[:, None] ** jnp.arange(order + 1), dtype)
+    rows = jnp.asarray(spectrum.inverse, dtype) @ values
+    right = jnp.einsum("kj,kjm->km", powers.conj(), jnp.einsum("jrm,kr->kjm", factors.blocks.astype(dtype), rows))
+    change = jax.vmap(lambda lower, b: jax.scipy.linalg.cho_solve((lower, True), b))(factors.modes, right)
+    change = (jnp.asarray(spectrum.vectors, dtype) @ change).real
+    return jax.scipy.linalg.solve_triangular(factors.triangle, change.T).T * factors.scale, jnp.linalg.norm(change)
+
+
+@jax.jit
+def carry(factors: Factors, disturbance: Any) -> Any:
+    """Where the linearised slab takes a disturbance of its start, ``[unknowns, M]``, of equations of first order in time."""
+    start = factors.triangle @ (disturbance.reshape(-1) / factors.scale)
+    rows = factors.blocks[1] @ start  # the residual of a field that stays at the disturbance
+    values = jnp.broadcast_to(rows, (factors.modes.shape[0], rows.size))
+    change, _ = solve_modes(factors, values, 1)
+    at_end = integrals(jnp.ones((), rows.dtype), 1) @ change
+    return disturbance - at_end.reshape(disturbance.shape)
+
+
 @functools.partial(jax.jit, static_argnames=("equation", "order"))
 def iterate(
     equation: PointwiseResidual,
@@ -160,21 +183,12 @@ def iterate(
     Returns:
       The coefficients, the sizes of the first and of the last step, and how many there were.
     """
-    spectrum = modes(order)
     tau = jnp.asarray(radau_points(), slab.coefficients.dtype)
     function = _function(equation, problem, samples, slab, tau)
-    complex_type = factors.modes.dtype
-    to_modes, from_modes = (jnp.asarray(m, complex_type) for m in (spectrum.inverse, spectrum.vectors))
-    powers = jnp.asarray(spectrum.multipliers[:, None] ** jnp.arange(order + 1), complex_type)
 
     def step(coefficients):
         values = function(partials_of(problem, samples, lift, slab._replace(coefficients=coefficients), tau))
-        rows = to_modes @ values.reshape(len(tau), -1)
-        right = jnp.einsum("kj,jrm,kr->km", powers.conj(), factors.blocks.astype(complex_type), rows)
-        change = jax.vmap(lambda lower, b: jax.scipy.linalg.cho_solve((lower, True), b))(factors.modes, right)
-        change = (from_modes @ change).real
-        size = jnp.linalg.norm(change)
-        change = jax.scipy.linalg.solve_triangular(factors.triangle, change.T).T * factors.scale
+        change, size = solve_modes(factors, values.reshape(len(tau), -1), order)
         return coefficients - change.reshape(coefficients.shape), size
 
     def body(state):

@@ -51,7 +51,9 @@ def draw_basis(conditions: HardConditions, coordinate: Coordinate, count: int, s
         return Basis(jnp.zeros((0, 1), dtype), jnp.zeros(1, dtype), coordinate)
     if is_periodic(conditions):
         waves = _waves(len(problem.domain.space), count)
-        return Basis(jnp.asarray(math.pi * waves[:, :-1].T, dtype), jnp.asarray(-math.pi / 2 * waves[:, -1], dtype), coordinate)
+        return Basis(
+            jnp.asarray(math.pi * waves[:, :-1].T, dtype), jnp.asarray(-math.pi / 2 * waves[:, -1], dtype), coordinate
+        )
     inputs = sum(len(conditions.axis_inputs(axis, jnp.zeros(()))) for axis in problem.domain.space)
     steep = scale if scale is not None else count / 10 if inputs == 1 else 2.0
     return Basis(*draw(key, inputs, count, jnp.full((inputs, 1), steep, dtype)), coordinate)

@@ -59,9 +59,9 @@ class PhysicsInformedOperator:
       >>> import jax, jaxsci as js
       >>> family = lambda key: js.problems.heat(diffusivity=jax.random.uniform(key, minval=0.1, maxval=0.5))
       >>> network = js.networks.DeepONet(js.networks.MLP((8,)), js.networks.MLP((8,)), sensors=1, rank=4)
-      >>> adam = js.learning.FirstOrder(steps=100, points=100)
+      >>> method = js.learning.PhysicsInformedOperator(family, network, budget=0.01)  # seconds; a minute is useful
       >>> with jax.enable_x64(True):
-      ...     operator = js.learning.PhysicsInformedOperator(family, network, adam).fit(jax.random.key(0))
+      ...     operator = method.fit(jax.random.key(0))
       ...     solution = operator(js.problems.heat(diffusivity=0.3))
       >>> solution.fields.shape
       (51, 1, 65)

@@ -38,7 +38,7 @@ class FNO(FlaxNetwork):
       >>> import jax, jax.numpy as jnp, jaxsci as js
       >>> network = js.networks.FNO(modes=(4, 4), channels=8, layers=2)
       >>> parameters = network.init(jax.random.key(0), inputs=1, outputs=2)
-      >>> [network.apply(parameters, jnp.ones((1, n, n))).shape for n in (16, 24)]
+      >>> [jax.eval_shape(network.apply, parameters, jnp.ones((1, n, n))).shape for n in (16, 24)]
       [(2, 16, 16), (2, 24, 24)]
     """
 

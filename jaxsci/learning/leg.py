@@ -158,7 +158,12 @@ def with_observations(
 
 
 def _spread(loop: Loop, mesh: jax.sharding.Mesh) -> Loop:
-    """Points and their weights over the devices of a mesh, all else on every one of them."""
+    """Points and their weights over the devices of a mesh, all else on every one of them.
+
+    The compiler divides the program, whatever kind of axes the mesh has: it computes what one device would.
+    """
+    automatic = (jax.sharding.AxisType.Auto,) * len(mesh.axis_names)
+    mesh = jax.sharding.Mesh(mesh.devices, mesh.axis_names, axis_types=automatic)
     over = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(mesh.axis_names))
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     spread = jax.device_put(loop.points, over)

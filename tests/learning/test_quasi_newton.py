@@ -20,11 +20,11 @@ def positive(random, n):
 @pytest.mark.parametrize("update", UPDATES)
 def test_updates_satisfy_the_secant_equation_and_stay_positive_definite(update):
     random = np.random.default_rng(0)
-    for n in (2, 3, 8):
+    for n in (3, 8):
         inverse, s = positive(random, n), random.normal(size=n)
         y = positive(random, n) @ s  # a convex function's change of gradient: y's > 0
         bold = s @ np.linalg.solve(inverse, s)
-        new = np.asarray(updated(update, *map(jnp.asarray, (inverse, s, y)), bold))
+        new = np.asarray(jax.jit(updated, static_argnums=0)(update, inverse, s, y, bold))
         np.testing.assert_allclose(new @ y, s, rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(new, new.T, rtol=1e-12, atol=1e-12)
         assert np.linalg.eigvalsh(new).min() > 0
@@ -34,7 +34,7 @@ def test_bfgs_with_unit_scale_is_the_textbook_update():
     random = np.random.default_rng(1)
     inverse, s = positive(random, 4), random.normal(size=4)
     y = 2 * np.linalg.solve(inverse, s) + 1e-3 * s  # y's > s'Bs: tau would exceed one and is cut
-    got = updated("bfgs", *map(jnp.asarray, (inverse, s, y)), s @ np.linalg.solve(inverse, s))
+    got = jax.jit(updated, static_argnums=0)("bfgs", inverse, s, y, s @ np.linalg.solve(inverse, s))
     tau = min(1.0, (y @ s) / (s @ np.linalg.solve(inverse, s)))
     assert tau == 1
     left = np.eye(4) - np.outer(s, y) / (y @ s)
@@ -49,13 +49,17 @@ def test_broyden_scales_where_the_model_was_too_stiff_and_never_loses_definitene
         assert 1 + phi * a > 0  # Fletcher's condition on phi for a positive definite update
 
 
-def line(function, first):
-    evaluate = lambda a: (function(a), jax.grad(function)(a), jax.grad(function)(a)[None])
-    start = Trial(jnp.asarray(0.0), *evaluate(jnp.asarray(0.0)))
-    return start, jax.jit(lambda first: strong_wolfe(evaluate, start, first))(jnp.asarray(first))
+def line(function):
+    """The start, and the search from it as a compiled function of its first trial."""
+
+    def evaluate(a):
+        value, slope = jax.value_and_grad(function)(a)
+        return value, slope, slope[None]
+
+    start = jax.jit(lambda a: Trial(a, *evaluate(a)))(jnp.asarray(0.0))
+    return start, jax.jit(lambda first: strong_wolfe(evaluate, start, first))
 
 
-@pytest.mark.parametrize("first", [1e-3, 1.0, 300.0])
 @pytest.mark.parametrize(
     "function",
     [
@@ -65,19 +69,22 @@ def line(function, first):
     ],
     ids=["bump", "quintic", "edge"],
 )
-def test_the_line_search_finds_a_strong_wolfe_step(function, first):
-    start, found = line(function, first)
-    assert found.step > 0
-    assert found.value <= start.value + 1e-4 * found.step * start.slope
-    assert abs(found.slope) <= 0.9 * abs(start.slope)
+def test_the_line_search_finds_a_strong_wolfe_step(function):
+    start, search = line(function)
+    for first in (1e-3, 1.0, 300.0):
+        found = search(jnp.asarray(first))
+        assert found.step > 0
+        assert found.value <= start.value + 1e-4 * found.step * start.slope
+        assert abs(found.slope) <= 0.9 * abs(start.slope)
 
 
 def test_a_line_that_only_rises_gives_the_start_back():
-    start, found = line(lambda a: jnp.where(a == 0, 0.0, 1.0) - 1e-30 * a, 1.0)
+    start, search = line(lambda a: jnp.where(a == 0, 0.0, 1.0) - 1e-30 * a)
+    found = search(jnp.asarray(1.0))
     assert (found.step, found.value) == (0, start.value)
 
 
-@pytest.mark.parametrize("update", UPDATES)
+@pytest.mark.parametrize("update", ["broyden", pytest.param("bfgs", marks=pytest.mark.slow)])
 def test_the_descent_finds_the_optimum_and_says_that_it_converged(update):
     method = SelfScaledBroyden(update, points=300, resample=10_000)
     fit = minimise(method)
@@ -86,6 +93,7 @@ def test_the_descent_finds_the_optimum_and_says_that_it_converged(update):
     assert fit.steps < 60
 
 
+@pytest.mark.slow
 def test_seeds_can_be_mapped():
     method = SelfScaledBroyden(points=300)
     batch = with_observations(OBJECTIVE, first_points(), None)

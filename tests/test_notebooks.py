@@ -31,7 +31,11 @@ def test_the_notebook_is_the_source_executed(source):
     assert not [output for output in outputs if output["output_type"] == "error"]
 
 
-SAYS = {"01_write_once": "certified reference", "02_turbulence": "correlation with the true start: found 0.99"}
+SAYS = {
+    "01_write_once": "certified reference",
+    "02_turbulence": "correlation with the true start: found 0.99",
+    "03_inverse_problem": "predation = ",
+}
 
 
 @pytest.mark.parametrize(

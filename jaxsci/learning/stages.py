@@ -32,6 +32,7 @@ _SHARES = tuple(10.0**-k for k in range(8))  # tau, stage by stage
 NOISE = 1e-2  # of an unknown's size: what is assumed until the misfit says better
 _SETTLED = 0.1  # standard deviations by which coefficients may move in the last stage, and share by which these may change
 _WORSE = 1.2  # factor on the mean square misfit that shows that the field cannot follow
+_STRICT = 1e-2  # tau from which on a misfit of unknown noise says something
 _STEPS = 30  # of one stage at most
 
 
@@ -67,7 +68,9 @@ def run_stages(stages: Iterator[Stage], progress: Progress) -> Stage:
             moved = np.abs(_flat(done) - _flat(last))
             settled = bool((moved <= _SETTLED * spread).all() and (np.abs(spread - before) <= _SETTLED * spread).all())
             misfits = [float(stage.posterior.misfit) for stage in (last, done)]
-            if not settled and done.residual > last.residual / 2 and not misfits[1] < _WORSE * misfits[0]:
+            worse = not misfits[1] < _WORSE * misfits[0]
+            wrong = not misfits[1] < _WORSE if done.known else last.tau <= _STRICT  # misfits grow while tau is large
+            if not settled and done.residual > last.residual / 2 and worse and wrong:
                 return last
         done = dataclasses.replace(done, settled=settled, steps=done.steps + (last.steps if last else 0))
         if progress is not None:
@@ -270,9 +273,10 @@ class Frozen:
         return {"coefficients": jnp.zeros((outputs, self.units))}
 
     def apply(self, parameters: Mapping[str, Any], z: Any) -> Any:
-        weights, biases = _frozen(self, z.shape[-1])
         dtype = parameters["coefficients"].dtype
-        return parameters["coefficients"] @ jnp.tanh(z @ weights.astype(dtype) + biases.astype(dtype))
+        # Behind a barrier, or the compiler multiplies constants with constants for seconds.
+        weights, biases = jax.lax.optimization_barrier([jnp.asarray(a, dtype) for a in _frozen(self, z.shape[-1])])
+        return parameters["coefficients"] @ jnp.tanh(z @ weights + biases)
 
 
 @functools.lru_cache(maxsize=16)

@@ -5,9 +5,10 @@ Every part has a *distance* d >= 0 that is zero on it, of first order, and about
     a wall at s = 0:  d = 2 s,                   s the fraction of the way to the opposite wall;
     a solid:          d = phi / (phi + l),       phi its function (`jaxsci.problems.Shape`), l half its size,
 
-and a *weight* that is 1 on it and zero on all others, psi = o / (delta + o) with 1 / o = sum_j 1 / delta_j over the others, delta
-the solids' functions and the product of the walls' distances (squared, where a part holds a slope: psi is of second order). With psi, one part's
-condition is put right without touching the others: transfinite interpolation by inverse distances.
+and a *weight* that is 1 on it and zero on all others, psi = o / (delta + o), 1 / o = sum_j 1 / delta_j over the others. There
+delta are the solids' functions and the product of the walls' distances, squared where a part holds a slope, so that psi is of
+second order there. With psi, one part's condition is put right without touching the others: transfinite interpolation by
+inverse distances.
 
 Reference: Rvachev, Sheiko, Shapiro & Tsukanov (2001), Comput. Aided Geom. Des. 18, 195; Sukumar & Srivastava (2022), Comput.
 Methods Appl. Mech. Eng. 389, 114333, section 4.

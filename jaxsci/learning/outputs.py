@@ -34,7 +34,9 @@ class Output(Protocol):
         """Refuse what cannot be held."""
         ...
 
-    def change(self, conditions: HardConditions, field: Function, network: Network, coefficients: Mapping[str, Any]) -> Function:
+    def change(
+        self, conditions: HardConditions, field: Function, network: Network, coefficients: Mapping[str, Any]
+    ) -> Function:
         """The field that holds it."""
         ...
 
@@ -85,9 +87,7 @@ class Ansatz:
         def outputs(point):
             return network(self.conditions.inputs(point))
 
-        def function(point):
-            return held(*(point[name] for name in names))
-
+        function: Function = lambda point: held(*(point[name] for name in names))  # noqa: E731
         for output in self.outputs:
             function = output.change(self.conditions, function, outputs, coefficients)
         return lambda *coordinates: function(dict(zip(names, coordinates, strict=True)))
@@ -117,7 +117,9 @@ class DivergenceFree:
                 f"DivergenceFree: name one component for each of {', '.join(problem.domain.space)}, two or three; got {names}."
             )
         if any(conditions.needs_slopes(name) for name in names):
-            raise ValueError(f"DivergenceFree: {problem.name} prescribes slopes of the velocity, which a curl does not hold.")
+            raise ValueError(
+                f"DivergenceFree: {problem.name} prescribes slopes of the velocity, which a curl does not hold."
+            )
         if is_traced(problem):
             return
         with jax.ensure_compile_time_eval():
@@ -136,7 +138,9 @@ class DivergenceFree:
                 f"of {', '.join(names)} that have none and take what the problem prescribes."
             )
 
-    def change(self, conditions: HardConditions, field: Function, network: Network, coefficients: Mapping[str, Any]) -> Function:
+    def change(
+        self, conditions: HardConditions, field: Function, network: Network, coefficients: Mapping[str, Any]
+    ) -> Function:
         names, space = self.velocity.split(), conditions.problem.domain.space
         places = [conditions.problem.unknowns.index(name) for name in names]
 
@@ -180,7 +184,9 @@ class Positive:
             raise ValueError(unknown_name("Positive: unknown", name, problem.unknowns))
         parts = (*conditions.all_walls(name), *conditions.solids(name))
         if any(part.slope is not None and not (part.slope.is_zero and part.rate is None) for part in parts):
-            raise ValueError(f"Positive: {problem.name} prescribes slopes of {name} other than zero, which it does not hold.")
+            raise ValueError(
+                f"Positive: {problem.name} prescribes slopes of {name} other than zero, which it does not hold."
+            )
         if problem.time_order(name) > 1:
             raise ValueError(f"Positive: {problem.name} prescribes {name}_t at the start, which it does not hold.")
         if not is_traced(problem):
@@ -193,7 +199,9 @@ class Positive:
                     "HardConditions lifts={...} with one that is positive."
                 )
 
-    def change(self, conditions: HardConditions, field: Function, network: Network, coefficients: Mapping[str, Any]) -> Function:
+    def change(
+        self, conditions: HardConditions, field: Function, network: Network, coefficients: Mapping[str, Any]
+    ) -> Function:
         i = conditions.problem.unknowns.index(self.unknown)
         exponent = conditions.homogeneous(self.unknown, lambda point: network(point)[i], coefficients)
 
@@ -225,9 +233,13 @@ class Conserved:
         if self.unknown not in conditions.problem.unknowns:
             raise ValueError(unknown_name("Conserved: unknown", self.unknown, conditions.problem.unknowns))
         if conditions.problem.solids or not conditions.problem.domain.space:
-            raise ValueError(f"Conserved: integrals are over boxes without solids; {conditions.problem.name} has another domain.")
+            raise ValueError(
+                f"Conserved: integrals are over boxes without solids; {conditions.problem.name} has another domain."
+            )
 
-    def change(self, conditions: HardConditions, field: Function, network: Network, coefficients: Mapping[str, Any]) -> Function:
+    def change(
+        self, conditions: HardConditions, field: Function, network: Network, coefficients: Mapping[str, Any]
+    ) -> Function:
         problem, i = conditions.problem, conditions.problem.unknowns.index(self.unknown)
         space, total = problem.domain.space, Formula.of(self.total)
         nodes, weights = np.polynomial.legendre.leggauss(self.nodes)
@@ -236,7 +248,9 @@ class Conserved:
         weight = weight * np.prod(problem.domain.lengths) / 2 ** len(space)
 
         def bump(point):
-            return conditions.homogeneous(self.unknown, lambda p: jnp.ones_like(p[space[0]]), coefficients, in_time=False)(point)
+            return conditions.homogeneous(self.unknown, lambda p: jnp.ones_like(p[space[0]]), coefficients, in_time=False)(
+                point
+            )
 
         def integral(function, point):
             place = {

@@ -4,7 +4,8 @@ Around a disc of radius R, in polar coordinates about its centre, (R / r) (cos a
 the disc, and those of creeping flow, are smooth in them.  At a corner of angle w > pi, seen from the domain,
 (r / l)^(pi / w) (cos, sin)(pi a / w): there u - u(corner) grows as r^(pi / w).
 
-Reference: Kondrat'ev (1967), Trans. Moscow Math. Soc. 16, 227, for corners.
+Reference: Kondrat'ev (1967), Trans. Moscow Math. Soc. 16, 227, for corners; Moffatt (1964), J. Fluid Mech. 18, 1, for flow in
+them.
 """
 
 from __future__ import annotations
@@ -93,6 +94,19 @@ def _corners(polygon: Polygon, inverted: bool, box: list[tuple[float, float]]) -
     return out
 
 
-def places_of(problem: Problem) -> tuple[Place, ...]:
-    """The places of a problem's solids, in the plane."""
-    return _places(problem.domain, problem.solids)
+def places_of(problem: Problem, corners: bool = False) -> tuple[Place, ...]:
+    """The places of a problem's solids, in the plane; where asked the corners of the box too.
+
+    There a solution that the walls determine is not smooth either: creeping flow grows as r^2.74 (Moffatt 1964), a potential as
+    r^2 log r. In the square root of the distance it is smoother.
+    """
+    places = _places(problem.domain, problem.solids)
+    if not corners or problem.domain.coordinates != ("x", "y"):
+        return places
+    box, reach = problem.domain, math.hypot(*problem.domain.lengths)
+    middle = [sum(box[axis]) / 2 for axis in ("x", "y")]
+    return places + tuple(
+        Place(("x", "y"), (x, y), 0.4 * min(box.lengths), reach, 0.5, math.atan2(middle[1] - y, middle[0] - x), True)
+        for x in box["x"]
+        for y in box["y"]
+    )

@@ -41,6 +41,8 @@ class RandomFeatures:
       grid: points per axis of the saved fields.
       continuation: of a steady nonlinear problem, a coefficient and the values, from easy to hard, at which it is solved
         before its own: ``("viscosity", (0.01, 0.003))``.
+      corners: of a steady problem: whether the corners of the box get features of their own, in the square root of the
+        distance. They help where the solution is not smooth there, as between walls at rest.
       lifts: of a steady problem, by unknown, a function that takes what is prescribed; see `learning.HardConditions`.
     Error estimate: the residual integrated over time, carried along by the linearised equation, relative to the field; for
       steady problems and those of second order in time the residual relative to its largest term.
@@ -64,6 +66,7 @@ class RandomFeatures:
     budget: float | None = None
     grid: int = 64
     continuation: tuple[str, tuple[float, ...]] | None = None
+    corners: bool = False
     lifts: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self):

@@ -29,7 +29,7 @@ from jaxsci.learning.conditions import HardConditions
 from jaxsci.learning.distance import Point
 from jaxsci.learning.features import draw
 from jaxsci.learning.least_squares import least_squares
-from jaxsci.learning.places import places_of
+from jaxsci.learning.places import Place, places_of
 from jaxsci.problems import Problem, Solution
 from jaxsci.problems.solution import sample
 
@@ -51,6 +51,7 @@ class SteadyField:
     """Fitted features as a field of ONE point."""
 
     conditions: HardConditions = dataclasses.field(metadata={"static": True})
+    places: tuple[Place, ...] = dataclasses.field(metadata={"static": True})
     problem: Problem
     features: Features
 
@@ -60,16 +61,16 @@ class SteadyField:
         values = []
         for name in self.problem.unknowns:
             hidden = self.conditions.homogeneous(
-                name, lambda p: unit_values(self.conditions, self.features, p), coefficients
+                name, lambda p: unit_values(self.conditions, self.places, self.features, p), coefficients
             )
             fitted = hidden(point) @ self.features.coefficients[name]
             values.append(self.conditions.lift(name, point, coefficients) + fitted + self.features.constants[name])
         return jnp.stack(values)
 
 
-def unit_values(conditions: HardConditions, features: Features, point: Point) -> Any:
+def unit_values(conditions: HardConditions, places: tuple[Place, ...], features: Features, point: Point) -> Any:
     """All units at ONE point, ``[M]``."""
-    inputs = [conditions.inputs(point), *(place.inputs(point) for place in places_of(conditions.problem))]
+    inputs = [conditions.inputs(point), *(place.inputs(point) for place in places)]
     return jnp.concatenate([jnp.tanh(z @ w + b) for z, (w, b) in zip(inputs, features.units, strict=True)])
 
 
@@ -77,10 +78,11 @@ def solve_steady(method: Any, problem: Problem, key: Any, progress: Callable[[st
     """`jaxsci.RandomFeatures` on a steady problem; `method` is that."""
     with Stopwatch() as watch:
         conditions = HardConditions(problem, dict(method.lifts))
-        fitter = SteadyFitter(conditions, dataclasses.replace(residual(problem), defaults=()), _is_linear(problem))
+        equation = dataclasses.replace(residual(problem), defaults=())  # the coefficients are arguments
+        fitter = SteadyFitter(conditions, places_of(problem, method.corners), equation, _is_linear(problem))
         fit = _best(method, fitter, problem, key, progress)
-        features = fit.features._replace(constants=gauge(conditions, problem, fit.features))
-        field = SteadyField(conditions, problem, features)
+        features = fit.features._replace(constants=gauge(fitter, problem, fit.features))
+        field = SteadyField(conditions, fitter.places, problem, features)
         grid = {name: jnp.linspace(*problem.domain[name], method.grid + 1) for name in problem.domain.space}
         fields = sample(field, None, grid, problem.solids)
     stats = {
@@ -146,6 +148,7 @@ class SteadyFitter:
     """A steady problem prepared for fitting; static."""
 
     conditions: HardConditions
+    places: tuple[Place, ...]
     equation: PointwiseResidual
     is_linear: bool
 
@@ -156,7 +159,7 @@ class SteadyFitter:
         drawing, fitting, judging = jax.random.split(key, 3)
         features = self.draw(count, scale, drawing) if before is None else before.features
         rows = math.ceil(count * (method.points or 4 * method.n) / method.n)
-        samples = _sample(self.conditions, features, problem, spread(problem, rows, fitting))
+        samples = _sample(self.conditions, self.places, features, problem, spread(problem, self.places, rows, fitting))
         coefficients = features.coefficients
         size, _ = map(float, _measure(self.equation, samples, coefficients, problem))
         iterations = 0
@@ -175,15 +178,14 @@ class SteadyFitter:
             if halvings == 0 and size > 0.5 * before_step:
                 break
         features = features._replace(coefficients=coefficients)
-        fresh = _sample(self.conditions, features, problem, spread(problem, rows, judging))
+        fresh = _sample(self.conditions, self.places, features, problem, spread(problem, self.places, rows, judging))
         size, term = map(float, _measure(self.equation, fresh, coefficients, problem))
         size = size if math.isfinite(size) else math.inf
         return SteadyFit(features, size, size / max(term, 1e-300), iterations)
 
     def draw(self, count: int, scale: float, key: Any) -> Features:
         """Half of the units for the box and half for all places together; all for the box where there are none."""
-        problem = self.conditions.problem
-        places = places_of(problem)
+        problem, places = self.conditions.problem, self.places
         share = count // (2 * len(places)) if places else 0
         sizes = [(self.conditions.input_size, count - share * len(places)), *((place.size, share) for place in places)]
         keys = jax.random.split(key, len(sizes))
@@ -192,9 +194,8 @@ class SteadyFitter:
         return Features(units, zeros, {name: jnp.zeros((), units[0][0].dtype) for name in problem.unknowns})
 
 
-def spread(problem: Problem, count: int, key: Any) -> tuple[Any, ...]:
-    """Collocation points: even ones, and a third as many around all places together."""
-    places = places_of(problem)
+def spread(problem: Problem, places: tuple[Place, ...], count: int, key: Any) -> tuple[Any, ...]:
+    """Collocation points: even ones, a third of all around the places."""
     keys = jax.random.split(key, 1 + len(places))
     near = count // (3 * len(places)) if places else 0
     columns = [in_domain(problem, count - near * len(places), keys[0])]
@@ -210,8 +211,10 @@ def spread(problem: Problem, count: int, key: Any) -> tuple[Any, ...]:
     return tuple(jnp.concatenate(parts) for parts in zip(*columns, strict=True))
 
 
-@functools.partial(jax.jit, static_argnames=("conditions",))
-def _sample(conditions: HardConditions, features: Features, problem: Problem, columns: tuple[Any, ...]) -> _Samples:
+@functools.partial(jax.jit, static_argnames=("conditions", "places"))
+def _sample(
+    conditions: HardConditions, places: tuple[Place, ...], features: Features, problem: Problem, columns: tuple[Any, ...]
+) -> _Samples:
     hidden, lifts = {}, {}
     for name in problem.unknowns:
         needed = sorted(letters for u, letters in problem.equation.partials if u == name)
@@ -219,7 +222,9 @@ def _sample(conditions: HardConditions, features: Features, problem: Problem, co
 
         def units(*place, name=name):
             point = dict(zip(problem.coordinates, place, strict=True))
-            return conditions.homogeneous(name, lambda p: unit_values(conditions, features, p), problem.coefficients)(point)
+            return conditions.homogeneous(
+                name, lambda p: unit_values(conditions, places, features, p), problem.coefficients
+            )(point)
 
         def lift(*place, name=name):
             return conditions.lift(name, dict(zip(problem.coordinates, place, strict=True)), problem.coefficients)
@@ -267,9 +272,9 @@ def _measure(
 # --- the mean of a pressure --------------------------------------------------------------------------------------------------
 
 
-def gauge(conditions: HardConditions, problem: Problem, features: Features) -> dict[str, Any]:
+def gauge(fitter: SteadyFitter, problem: Problem, features: Features) -> dict[str, Any]:
     """By unknown what to add so that it has no mean, where nothing else fixes its constant; 0 elsewhere."""
-    loose = [name for name in problem.unknowns if _is_loose(conditions, name)]
+    loose = [name for name in problem.unknowns if _is_loose(fitter.conditions, name)]
     zero = jnp.zeros_like(next(iter(features.constants.values())))
     constants = dict.fromkeys(problem.unknowns, zero)
     if not loose:
@@ -280,7 +285,7 @@ def gauge(conditions: HardConditions, problem: Problem, features: Features) -> d
     weight = functools.reduce(np.multiply.outer, [weights] * len(space)).ravel()
     columns = tuple(jnp.asarray(m.ravel(), zero.dtype) for m in mesh)
     weight = jnp.asarray(weight, zero.dtype) * is_free(problem, columns)
-    field = SteadyField(conditions, problem, features)
+    field = SteadyField(fitter.conditions, fitter.places, problem, features)
     values = jax.jit(lambda field, columns: jax.vmap(field)(*columns))(field, columns)
     means = jnp.sum(jnp.where(weight[:, None] > 0, values, 0.0) * weight[:, None], axis=0) / jnp.sum(weight)
     return constants | {name: -means[problem.unknowns.index(name)] for name in loose}

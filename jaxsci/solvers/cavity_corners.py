@@ -33,6 +33,7 @@ def _derivative(angular: Angular) -> Angular:
 
 
 def angular_value(angular: Angular, a: Any, xp: Any = np) -> Any:
+    """The values of a function of the angle."""
     terms = [
         a**j * (c.real * xp.cos(k * a) - c.imag * xp.sin(k * a)) for k, p in angular.items() for j, c in enumerate(p.coef)
     ]

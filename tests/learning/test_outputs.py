@@ -43,7 +43,9 @@ IN_SPACE = js.Problem(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("problem", [BETWEEN_WALLS, IN_SPACE, js.problems.navier_stokes_velocity()], ids=["post", "3d", "2d"])
+@pytest.mark.parametrize(
+    "problem", [BETWEEN_WALLS, IN_SPACE, js.problems.navier_stokes_velocity()], ids=["post", "3d", "2d"]
+)
 def test_a_curl_has_no_divergence_and_rests_where_the_velocity_does(problem):
     names = " ".join(problem.unknowns[:-1])
     dims, ansatz = len(problem.domain.space), Ansatz(HardConditions(problem), (DivergenceFree(names),))
@@ -78,7 +80,9 @@ def test_positive_values_with_walls_and_start():
     assert np.abs(values(t, x)[:, 0] - np.sin(PI * x)).max() > 0.1
 
 
-@pytest.mark.parametrize("boundary", [js.Neumann(0), js.Dirichlet(0), (js.Dirichlet(0), js.Neumann(0))], ids=["n", "d", "dn"])
+@pytest.mark.parametrize(
+    "boundary", [js.Neumann(0), js.Dirichlet(0), (js.Dirichlet(0), js.Neumann(0))], ids=["n", "d", "dn"]
+)
 def test_integrals_are_the_ones_given(boundary):
     problem = heat(lambda x: 6 * x**2 * (1 - x) ** 2, boundary)
     field = field_of(Ansatz(HardConditions(problem), (Conserved("u", lambda t, k: 0.2 + k * t),)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
 import time
 from collections.abc import Callable
@@ -16,8 +14,9 @@ import numpy as np
 from jaxsci.equations.evaluation import partials_in
 from jaxsci.equations.residual import PointwiseResidual
 from jaxsci.equations.splitting import split
-from jaxsci.learning.conditions import HardConditions, Point
+from jaxsci.learning.conditions import HardConditions
 from jaxsci.learning.coordinates import Coordinate, adapted, needed_density, uniform
+from jaxsci.learning.marched_field import MarchedField, advance, settle
 from jaxsci.learning.slab_fit import (
     Factors,
     Judgement,
@@ -38,14 +37,14 @@ from jaxsci.learning.space_features import (
     place,
     space_letters,
     unit_partials,
-    units,
 )
-from jaxsci.learning.time_polynomials import DEGREE, integrals, radau_points
+from jaxsci.learning.time_polynomials import radau_points
 from jaxsci.problems import Problem
 
 _REJECTIONS = 40  # of one slab, at most
 _FAILED = 1e-2  # relative residual above which a fit counts as failed
 _LINEARISATIONS = 6
+_DEGREE = 8  # polynomials of time in a slab, per unknown
 
 
 class Options(NamedTuple):
@@ -75,59 +74,6 @@ class Fitted(NamedTuple):
     iterations: int
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class MarchedField:
-    """The fitted slabs as a field of ONE point."""
-
-    conditions: Any = dataclasses.field(metadata={"static": True})
-    problem: Problem
-    bases: Basis  # [groups, ...]
-    slabs: Slab  # [slabs, ...]
-    group: Any  # [slabs], which basis
-    reached: Any  # [slabs, groups, orders in time, unknowns, M]
-
-    def __call__(self, *coordinates: Any) -> Any:
-        problem, conditions = self.problem, self.conditions
-        point = dict(zip(problem.coordinates, coordinates, strict=True))
-        lift = jnp.stack([conditions.lift(u, point, problem.coefficients) for u in problem.unknowns])
-        n = jnp.clip(jnp.searchsorted(self.slabs.start, point["t"], side="right") - 1, 0, len(self.slabs.start) - 1)
-        slab = jax.tree.map(lambda leaf: leaf[n], self.slabs)
-        elapsed = point["t"] - slab.start
-        weights = sum(self.reached[n, :, q] * elapsed**q / math.factorial(q) for q in range(self.reached.shape[2]))
-        orders = [problem.time_order(u) for u in problem.unknowns]
-        inside = jnp.stack([
-            integrals(elapsed / slab.length, order) @ slab.coefficients[:, i] for i, order in enumerate(orders)
-        ])  # fmt: skip
-        weights = weights.at[self.group[n]].add(inside)
-        values = jax.vmap(lambda basis: units(conditions, basis, _in_space(point)))(self.bases)
-        return lift + jnp.einsum("gum,gum->u", values, weights)
-
-
-def _in_space(point: Point) -> Point:
-    return {name: value for name, value in point.items() if name != "t"}
-
-
-@functools.partial(jax.jit, static_argnames=("orders",))
-def _advance(reached: Any, slab: Slab, orders: tuple[int, ...]) -> Any:
-    """What is reached at a slab's end: ``[orders in time, unknowns, M]``, by the slab's own group."""
-    length = slab.length
-    out = []
-    for q in range(reached.shape[0]):
-        value = sum(reached[p] * length ** (p - q) / math.factorial(p - q) for p in range(q, reached.shape[0]))
-        gained = jnp.stack([
-            integrals(1.0, max(order - q, 0)) @ slab.coefficients[:, i] * (order > q)
-            for i, order in enumerate(orders)
-        ])  # fmt: skip
-        out.append(value + gained / length**q)
-    return jnp.stack(out)
-
-
-@jax.jit
-def _settle(features: dict[str, Any], reached: Any) -> dict[str, Any]:
-    return {k: jnp.einsum("num,qum->qnu", values, reached) for k, values in features.items()}
-
-
 class March:
     """The state of one march."""
 
@@ -142,11 +88,14 @@ class March:
     ):
         self.problem, self.conditions, self.equation = problem, conditions, equation
         self.options, self.progress = options, progress
+        self.order = max(problem.time_order(u) for u in problem.unknowns)
+        self.degree = _DEGREE
         self.draw_key, self.point_key, judge_key = jax.random.split(key, 3)
         times = np.random.default_rng(np.asarray(jax.random.key_data(judge_key)).sum())
-        between = radau_points() - times.uniform(0.2, 0.8, size=DEGREE) * np.diff(radau_points(), prepend=0.0)
-        self.judged = jnp.asarray(np.concatenate([radau_points(), between]), jnp.result_type(float))
-        self.order = max(problem.time_order(u) for u in problem.unknowns)
+        between = radau_points(self.degree) - times.uniform(0.2, 0.8, size=self.degree) * np.diff(
+            radau_points(self.degree), prepend=0.0
+        )
+        self.judged = jnp.asarray(np.concatenate([radau_points(self.degree), between]), jnp.result_type(float))
         self.letters = tuple(sorted({letters for _, letters in wanted(problem)}))
         self.space = tuple(sorted({space_letters(letters) for letters in self.letters}))
         self.dtype = jnp.result_type(float)
@@ -162,9 +111,9 @@ class March:
     def samples_of(self, basis: Basis, count: int, key: Any) -> Samples:
         columns, volume = place(self.conditions, basis, count, key)
         features = unit_partials(self.conditions, basis, columns, self.space)
-        settled = _settle(features, jnp.zeros((self.order, len(self.problem.unknowns), features[""].shape[-1]), self.dtype))
+        settled = settle(features, jnp.zeros((self.order, len(self.problem.unknowns), features[""].shape[-1]), self.dtype))
         for group in self.groups:
-            more = _settle(unit_partials(self.conditions, group.basis, columns, self.space), group.reached)
+            more = settle(unit_partials(self.conditions, group.basis, columns, self.space), group.reached)
             settled = jax.tree.map(jnp.add, settled, more)
         return Samples(columns, volume, features, settled)
 
@@ -194,11 +143,11 @@ class March:
         total = {k: v[0] for k, v in lift.items()}
         for group in self.groups:
             features = unit_partials(self.conditions, group.basis, (x,), orders)
-            total = {k: total[k] + _settle(features, group.reached)[k][0] for k in orders}
+            total = {k: total[k] + settle(features, group.reached)[k][0] for k in orders}
         if extra is not None and slab is not None:
-            gained = _advance(jnp.zeros((self.order, *slab.coefficients.shape[1:]), self.dtype), slab, self.orders)
+            gained = advance(jnp.zeros((self.order, *slab.coefficients.shape[1:]), self.dtype), slab, self.orders)
             features = unit_partials(self.conditions, extra.basis, (x,), orders)
-            total = {k: total[k] + _settle(features, gained)[k][0] for k in orders}
+            total = {k: total[k] + settle(features, gained)[k][0] for k in orders}
         return {len(k): np.asarray(v) for k, v in total.items()}
 
     @property
@@ -208,9 +157,9 @@ class March:
     # --- one slab ----------------------------------------------------------------------------------------------------
 
     def fit(self, frame: Frame, start: float, length: float, guess: Any = None) -> tuple[Slab, Judgement, int, Factors]:
-        tau = radau_points()
+        tau = radau_points(self.degree)
         basis_size = frame.fitting.features[""].shape[-1]
-        shape = (DEGREE, len(self.problem.unknowns), basis_size)
+        shape = (self.degree, len(self.problem.unknowns), basis_size)
         coefficients = jnp.zeros(shape, self.dtype) if guess is None else guess
         slab = Slab(jnp.asarray(start, self.dtype), jnp.asarray(length, self.dtype), coefficients)
         lift = lift_partials(
@@ -257,7 +206,7 @@ class March:
                 if hopeless or (late and in_time < math.inf):
                     break
                 if in_time > tolerance:
-                    length *= max(0.2, 0.8 * (tolerance / in_time) ** (1 / DEGREE))
+                    length *= max(0.2, 0.8 * (tolerance / in_time) ** (1 / self.degree))
                     continue
                 if in_space > tolerance and in_space > 2 * self.stuck and not searched:
                     searched = True
@@ -273,7 +222,7 @@ class March:
             done += float(slab.length)
             if self.progress is not None:
                 self.progress(f"RandomFeatures to t = {done:.3g}: relative residual {judgement.relative:.1e}")
-            length *= min(3.0, 0.8 * (tolerance / max(in_time, 1e-300)) ** (1 / DEGREE))
+            length *= min(3.0, 0.8 * (tolerance / max(in_time, 1e-300)) ** (1 / self.degree))
             if hopeless:
                 length = max(length, (end - start) / 64)
         return self.field()
@@ -318,7 +267,7 @@ class March:
 
     def settled(self, samples: Samples) -> Samples:
         """Samples of the first slab, with what is reached there."""
-        return samples._replace(settled=_settle(samples.features, self.groups[0].reached))
+        return samples._replace(settled=settle(samples.features, self.groups[0].reached))
 
     def zeros(self, frame: Frame) -> Any:
         """Nothing reached: ``[orders in time, unknowns, M]``."""
@@ -331,7 +280,7 @@ class March:
         if self.order > 1:
             return whole
         tau = self.judged
-        guess = jnp.zeros((DEGREE, len(self.problem.unknowns), frame.fitting.features[""].shape[-1]), self.dtype)
+        guess = jnp.zeros((self.degree, len(self.problem.unknowns), frame.fitting.features[""].shape[-1]), self.dtype)
         slab = Slab(jnp.asarray(start, self.dtype), jnp.asarray(1e-9 * whole, self.dtype), guess)
         lift = lift_partials(self.conditions, self.problem, start + slab.length * tau, frame.judging.columns, self.letters)
         found = judge(self.equation, self.problem, frame.judging, lift, slab, tau)
@@ -363,10 +312,10 @@ class March:
         nothing = slab._replace(coefficients=jnp.zeros_like(slab.coefficients))
         for i, group in enumerate(self.groups):
             mine = slab if i == len(self.groups) - 1 else nothing
-            self.groups[i] = group._replace(reached=_advance(group.reached, mine, self.orders))
+            self.groups[i] = group._replace(reached=advance(group.reached, mine, self.orders))
         new = []
         for samples in (frame.fitting, frame.judging):
-            gained = _settle(samples.features, _advance(jnp.zeros_like(reached[-1]), slab, self.orders))
+            gained = settle(samples.features, advance(jnp.zeros_like(reached[-1]), slab, self.orders))
             settled = {}
             for k, value in samples.settled.items():
                 moved = [

@@ -11,10 +11,13 @@ import jax.numpy as jnp
 from jaxsci._checks import is_whole
 from jaxsci._timing import Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
-from jaxsci.equations.residual import residual
+from jaxsci.equations.residual import PointwiseResidual, residual
+from jaxsci.learning.conditions import HardConditions
+from jaxsci.learning.feature_fit import Fitter
 from jaxsci.learning.marching import March, Options
 from jaxsci.learning.neural import advise_float64, require_concrete
 from jaxsci.learning.smoothed_start import SmoothedStart
+from jaxsci.learning.space_time_march import FeatureField, SpaceTimeMarch
 from jaxsci.learning.steady import solve_steady
 from jaxsci.problems import Problem, Solution, saved_times
 from jaxsci.problems.solution import sample
@@ -24,19 +27,19 @@ from jaxsci.problems.solution import sample
 class RandomFeatures:
     r"""A field  G + D sum_j c_j phi_j  of frozen units phi_j, whose c_j solve the equation in least squares.
 
-    Initial and boundary conditions hold exactly, by the lift G and the distance D. The units are tanh(a_j . z + b_j) with random
-    a_j and b_j; on periodic boxes the waves cos and sin of whole wavenumbers. A steady problem is one fit (Gauss-Newton where it
-    is not linear). With time the field is a separable network: units of space times polynomials of time, slab after slab, each from
-    the field that the one before has reached. A slab's length follows the polynomials' last terms. On one axis the units see a
-    coordinate that is fine where the field varies quickly; it is chosen anew when the residual at unseen points of space exceeds
-    the tolerance. Nothing about the solution is told to the method.
+    Initial and boundary conditions hold exactly, by the lift G and the distance D. A problem of first order in time is marched
+    with a separable network, random tanh units of space (on periodic boxes the waves of whole wavenumbers) times polynomials of
+    time, in slabs that each start from the field that the one before has reached. A slab's length follows the polynomials' last
+    terms. On one axis the units see a coordinate that is fine where the field varies quickly, chosen anew when the residual at
+    unseen points exceeds the tolerance. Steady problems, and waves between walls in a few long slabs, are fitted with
+    random tanh units of all coordinates together. Nothing about the solution is told to the method.
 
     Args:
-      n: number of units per unknown; by default 600 for a steady problem, 200 in one dimension of space with time, 400 in more.
-        Equations without space have none: there is one polynomial of time per slab and unknown.
+      n: number of units per unknown; by default 200 in one dimension of space with time, 400 in more, and 600 where
+        space and time go together. Equations without space have polynomials of time alone.
       tolerance: relative error in time of a slab, and residual in space relative to its largest term, that are aimed at.
-      scale: of the random weights, for inputs in [-1, 1]; by default chosen by trial (steady) or from n.
-      points: collocation points (with time: of space); by default four per feature (three).
+      scale: of the random weights, for inputs in [-1, 1]; by default from n, or by trial.
+      points: collocation points, in marches those of space; by default three per unit, four where space and time go together.
       budget: seconds of wall time after which slabs are no longer refined.
       grid: points per axis of the saved fields.
       continuation: of a steady nonlinear problem, a coefficient and the values, from easy to hard, at which it is solved
@@ -44,7 +47,7 @@ class RandomFeatures:
       corners: of a steady problem: whether the corners of the box get features of their own, in the square root of the
         distance. They help where the solution is not smooth there, as between walls at rest.
       lifts: of a steady problem, by unknown, a function that takes what is prescribed; see `learning.HardConditions`.
-    Error estimate: the residual integrated over time, carried along by the linearised equation, relative to the field; for
+    Error estimate: the residual integrated over time and carried along by the linearised equation, relative to the field; for
       steady problems and those of second order in time the residual relative to its largest term.
     Fails when: many space dimensions (the number of features that a given accuracy needs grows quickly); jumps.
     Reference: Huang, Zhu & Siew (2006), Neurocomputing 70, 489 (frozen features); Dong & Li (2021), Comput. Methods Appl.
@@ -90,26 +93,44 @@ class RandomFeatures:
         key = jax.random.key(0) if key is None else key
         if problem.is_steady:
             return solve_steady(dataclasses.replace(self, n=self.n or 600), problem, key, progress)
-        ts = jnp.asarray(saved_times(problem, ts), jnp.result_type(float))
-        count = self.n or (200 if len(problem.domain.space) < 2 else 400)
-        options = Options(count, self.points or 3 * count, self.tolerance, self.scale, self.budget)
         with Stopwatch() as watch:
-            march = March(problem, SmoothedStart(problem), _equation(problem), options, key, progress)
-            field = march.run()
+            if _marches(problem):
+                march = March(problem, SmoothedStart(problem), _equation(problem), self._options(problem), key, progress)
+                field = march.run()
+                judged = [(fit.judgement.residual, fit.judgement.relative) for fit in march.fits]
+                counts = [(fit.iterations, fit.slab.coefficients.size) for fit in march.fits]
+            else:
+                fits = SpaceTimeMarch(self._options(problem), Fitter.of(problem), key, progress).run()
+                slabs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(fit.slab for fit in fits))
+                field = FeatureField(HardConditions(problem), problem, slabs)
+                judged = [(fit.residual, fit.relative) for fit in fits]
+                counts = [(fit.iterations, fit.slab.coefficients.size) for fit in fits]
+        ts = jnp.asarray(saved_times(problem, ts), jnp.result_type(float))
         grid = {name: jnp.linspace(*problem.domain[name], self.grid + 1) for name in problem.domain.space}
         fields = sample(field, ts, grid, problem.solids)
-        judgements = [fit.judgement for fit in march.fits]
+        error = march.error_estimate(fields) if _marches(problem) else max(float(relative) for _, relative in judged)
         stats = {
-            "slabs": len(march.fits),
-            "coordinates": len(march.groups),
-            "residual": max(float(j.residual) for j in judgements),
-            "relative_residual": max(float(j.relative) for j in judgements),
-            "iterations": sum(fit.iterations for fit in march.fits),
-            "parameters": sum(fit.slab.coefficients.size for fit in march.fits),
+            "slabs": len(judged),
+            "residual": max(float(residual) for residual, _ in judged),
+            "relative_residual": max(float(relative) for _, relative in judged),
+            "iterations": sum(iterations for iterations, _ in counts),
+            "parameters": sum(size for _, size in counts),
         }
-        error = jnp.asarray(march.error_estimate(fields), fields.dtype)
-        return Solution(problem, ts, grid, fields, field, error, stats, watch.cost(training=True))
+        return Solution(problem, ts, grid, fields, field, jnp.asarray(error, fields.dtype), stats, watch.cost(training=True))
+
+    def _options(self, problem: Problem) -> Options:
+        if _marches(problem):
+            count = self.n or (200 if len(problem.domain.space) < 2 else 400)
+            return Options(count, self.points or 3 * count, self.tolerance, self.scale, self.budget)
+        count = self.n or 600
+        return Options(count, self.points or 4 * count, self.tolerance, self.scale, self.budget)
 
 
-def _equation(problem: Problem) -> Any:
+def _marches(problem: Problem) -> bool:
+    """Whether short slabs carry it: what is of first order in time, and waves in periodic boxes."""
+    first = all(problem.time_order(name) <= 1 for name in problem.unknowns)
+    return first or not any(problem.walls(axis) for axis in problem.domain.space)
+
+
+def _equation(problem: Problem) -> PointwiseResidual:
     return dataclasses.replace(residual(problem), defaults=())  # the coefficients are arguments

@@ -82,7 +82,9 @@ def partials_of(problem: Problem, samples: Samples, lift: dict[str, Any], slab: 
         for p in range(q, order):  # Taylor polynomial of the slab's start
             value = value + samples.settled[space][p, :, i] * factor
             factor = factor * elapsed / (p - q + 1)
-        inside = integrals(tau, order - q) @ slab.coefficients[:, i] @ samples.features[space][:, i].T
+        inside = (
+            integrals(tau, order - q, len(slab.coefficients)) @ slab.coefficients[:, i] @ samples.features[space][:, i].T
+        )
         out[name, letters] = value + inside / slab.length**q
     return out
 
@@ -117,7 +119,7 @@ def factorise(
     equation: PointwiseResidual, problem: Problem, samples: Samples, lift: dict[str, Any], slab: Slab, order: int
 ) -> Factors:
     """Linearise about the slab's coefficients, mean over its times, and factorise every mode."""
-    tau = jnp.asarray(radau_points(), slab.coefficients.dtype)
+    tau = jnp.asarray(radau_points(len(slab.coefficients)), slab.coefficients.dtype)
     partials = partials_of(problem, samples, lift, slab, tau)
     slopes = _slopes(_function(equation, problem, samples, slab, tau), partials)
     points, unknowns, count = samples.features[""].shape
@@ -136,7 +138,7 @@ def factorise(
     blocks, triangle = jnp.linalg.qr(jnp.concatenate([*blocks, damping]))
     blocks = blocks[:-columns].reshape(order + 1, -1, columns)
     grams = jnp.einsum("irm,jrn->ijmn", blocks, blocks)
-    powers = jnp.asarray(modes(order).multipliers)[:, None] ** jnp.arange(order + 1)  # [K, powers]
+    powers = jnp.asarray(modes(order, len(slab.coefficients)).multipliers)[:, None] ** jnp.arange(order + 1)  # [K, powers]
     powers = powers.astype(jnp.result_type(blocks, jnp.complex64))
     normal = jnp.einsum("ki,kj,ijmn->kmn", powers.conj(), powers, grams)
     # What only the damping holds: those directions are left alone.
@@ -146,7 +148,7 @@ def factorise(
 
 def solve_modes(factors: Factors, values: Any, order: int) -> tuple[Any, Any]:
     """The coefficients ``[K, columns]`` of which the linearised residual is `values`, ``[K, rows]``, and their size."""
-    spectrum = modes(order)
+    spectrum = modes(order, len(factors.modes))
     dtype = factors.modes.dtype
     powers = jnp.asarray(spectrum.multipliers[:, None] ** jnp.arange(order + 1), dtype)
     rows = jnp.asarray(spectrum.inverse, dtype) @ values
@@ -163,7 +165,7 @@ def carry(factors: Factors, disturbance: Any) -> Any:
     rows = factors.blocks[1] @ start  # the residual of a field that stays at the disturbance
     values = jnp.broadcast_to(rows, (factors.modes.shape[0], rows.size))
     change, _ = solve_modes(factors, values, 1)
-    at_end = integrals(jnp.ones((), rows.dtype), 1) @ change
+    at_end = integrals(jnp.ones((), rows.dtype), 1, len(change)) @ change
     return disturbance - at_end.reshape(disturbance.shape)
 
 
@@ -183,7 +185,7 @@ def iterate(
     Returns:
       The coefficients, the sizes of the first and of the last step, and how many there were.
     """
-    tau = jnp.asarray(radau_points(), slab.coefficients.dtype)
+    tau = jnp.asarray(radau_points(len(slab.coefficients)), slab.coefficients.dtype)
     function = _function(equation, problem, samples, slab, tau)
 
     def step(coefficients):
@@ -240,7 +242,7 @@ def judge(
     for i, name in enumerate(problem.unknowns):
         order = problem.time_order(name)
         sizes.append(size(partials[name, ""]))
-        tails.append(size(tail(order) @ slab.coefficients[:, i] @ samples.features[""][:, i].T))
+        tails.append(size(tail(order, len(slab.coefficients)) @ slab.coefficients[:, i] @ samples.features[""][:, i].T))
         if order:
             slope = slopes[name, "t" * order]
             rates.append(size(slope))

@@ -16,11 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.polynomial import legendre
 
-DEGREE = 8  # polynomials per slab
-
 
 @functools.cache
-def radau_points(count: int = DEGREE) -> np.ndarray:
+def radau_points(count: int) -> np.ndarray:
     """The Radau points in (0, 1], the last of which is 1: zeros of P_K(2 tau - 1) - P_{K-1}(2 tau - 1)."""
     points = (np.sort(legendre.legroots([0.0] * (count - 1) + [-1.0, 1.0]).real) + 1) / 2
     points[-1] = 1.0
@@ -36,7 +34,7 @@ def _series(integrals: int, count: int) -> np.ndarray:
     return series
 
 
-def integrals(tau: Any, times: int, count: int = DEGREE) -> Any:
+def integrals(tau: Any, times: int, count: int) -> Any:
     """The Lagrange polynomials integrated `times` times from 0, at scaled times of any shape: ``[*shape, count]``."""
     series = _series(times, count)
     x = 2 * jnp.asarray(tau) - 1
@@ -46,7 +44,7 @@ def integrals(tau: Any, times: int, count: int = DEGREE) -> Any:
     return jnp.stack(values[: len(series)], axis=-1) @ jnp.asarray(series, x.dtype)
 
 
-def tail(integrals_: int, count: int = DEGREE) -> np.ndarray:
+def tail(integrals_: int, count: int) -> np.ndarray:
     """What the last two Legendre polynomials carry of the integrated sum_k c_k l_k, ``[2, count]``: the error in time."""
     return _series(0, count)[-2:] / (2 * (2 * count - 1)) ** integrals_
 
@@ -60,7 +58,7 @@ class Modes(NamedTuple):
 
 
 @functools.cache
-def modes(order: int, count: int = DEGREE) -> Modes:
+def modes(order: int, count: int) -> Modes:
     """The modes of integration at the Radau points; of no integration where the order is 0."""
     if order == 0:
         return Modes(np.ones(count, complex), np.eye(count, dtype=complex), np.eye(count, dtype=complex))

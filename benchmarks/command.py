@@ -31,13 +31,15 @@ def versions(*packages: str) -> dict[str, str | None]:
     return found
 
 
-def run(doc: str | None, groups: Mapping[str, Group], packages: tuple[str, ...], seeds: int = 1) -> None:
+def run(doc: str | None, groups: Mapping[str, Group], packages: tuple[str, ...], seeds: int = 1, pythons: tuple[str, ...] = ()) -> None:
     """Parse the command line, and print the rows of the groups that it asks for."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     parser.add_argument("--only", default="", metavar="WORD", help="groups or rows whose name contains it")
     parser.add_argument("--smoke", action="store_true", help="small rows, to see that it runs")
     parser.add_argument("--seeds", type=int, default=seeds, metavar="N", help=f"runs of a row that draws numbers ({seeds})")
+    for name in pythons:
+        parser.add_argument(f"--{name}", metavar="PYTHON", help=f"of an environment that has {name}")
     options = parser.parse_args()
     about = {"cores": os.cpu_count(), "versions": versions(*packages)}
     for name, rows in ({name: make for name, make in groups.items() if options.only in name} or groups).items():

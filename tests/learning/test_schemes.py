@@ -99,6 +99,7 @@ def test_the_same_problem_in_other_units_is_the_same_fit(optimiser):
     assert float(other.error_estimate) == pytest.approx(float(plain.error_estimate), rel=1e-7)
 
 
+@pytest.mark.slow
 def test_scales_follow_the_units_and_a_multiplied_equation():
     def scales(problem):
         objective = Objective.of(problem, js.networks.MLP((4,)))

@@ -54,7 +54,7 @@ def fit_many(
         cannot be mapped.
     Example:
       >>> import jax, jaxsci as js
-      >>> method = js.Neural(js.networks.MLP((6,)), optimiser=js.learning.LevenbergMarquardt(steps=5))
+      >>> method = js.Neural(js.networks.MLP((4,)), optimiser=js.learning.FirstOrder(steps=5, points=50))
       >>> with jax.enable_x64(True):
       ...     solutions = js.learning.fit_many(js.problems.heat(), method, coefficients={"diffusivity": [0.05, 0.1]})
       >>> [s.problem.coefficients["diffusivity"] for s in solutions]

@@ -38,7 +38,7 @@ def test_a_fit_with_a_record_is_the_fit_without(tmp_path, uninterrupted):
     assert lines == [], "the second time everything is read, nothing computed"
 
 
-@pytest.mark.parametrize("steps", [5, 33, 50])
+@pytest.mark.parametrize("steps", [pytest.param(5, marks=pytest.mark.slow), 33, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_fit_that_was_cut_off_goes_on_bit_for_bit(tmp_path, uninterrupted, steps):
     """In the first leg, between two draws in the second, and in the second window."""
     kept = dataclasses.replace(METHOD, checkpoint=tmp_path / "fit")

@@ -84,24 +84,22 @@ def burgers_in_units(length, duration, size):
 UNITS = {"ones": (1.0, 1.0, 1.0), "others": (50.0, 100.0, 1e3)}
 
 
-@functools.cache
-def fitted(units):
-    method = js.Neural(
-        js.networks.MLP((5,)), optimiser=LevenbergMarquardt(points=100, steps=15, resample=20), scheme=Scheme(Even()),
-        budget=None, grid=8,
-    )  # fmt: skip
-    return js.solve(burgers_in_units(*UNITS[units]), method)
+FIRST = FirstOrder(steps=60, points=100, resample=30)
+SECOND = LevenbergMarquardt(points=100, steps=15, resample=20)
 
 
-def test_the_same_problem_in_other_units_is_the_same_fit():
+@pytest.mark.parametrize("optimiser", [FIRST, pytest.param(SECOND, marks=pytest.mark.slow)], ids=["first", "second"])
+def test_the_same_problem_in_other_units_is_the_same_fit(optimiser):
     """On [0, 1] with u ~ 1 and on [0, 100] with u ~ 1e3."""
-    plain, other = fitted("ones"), fitted("others")
+    method = js.Neural(js.networks.MLP((5,)), optimiser=optimiser, scheme=Scheme(Even()), budget=None, grid=8)
+    plain, other = (js.solve(burgers_in_units(*UNITS[units]), method) for units in UNITS)
     np.testing.assert_allclose(other.fields / 1e3, plain.fields, atol=1e-9)
-    assert plain.stats["residual"] < 0.5  # it was fitted: measured 0.43, from 1.5
+    assert plain.stats["residual"] < 1.3  # it was fitted: from 1.5
     assert other.stats["residual"] == pytest.approx(plain.stats["residual"] * 1e3 / 100, rel=1e-7)  # in its own units
     assert float(other.error_estimate) == pytest.approx(float(plain.error_estimate), rel=1e-7)
 
 
+@pytest.mark.slow
 def test_scales_follow_the_units_and_a_multiplied_equation():
     def scales(problem):
         objective = Objective.of(problem, js.networks.MLP((4,)))
@@ -124,20 +122,28 @@ def test_scales_follow_the_units_and_a_multiplied_equation():
 # --- curriculum --------------------------------------------------------------------------------------------------------------
 
 
+class Cubic:
+    """A cubic of time: a network that compiles quickly."""
+
+    def init(self, key, inputs, outputs):
+        return {"c": jax.random.normal(key, (4, outputs))}
+
+    def apply(self, parameters, z):
+        return jnp.polyval(parameters["c"], z[0])
+
+
 def test_a_curriculum_ends_at_the_problem_and_starts_where_it_is_easy():
-    problem = js.problems.burgers(viscosity=0.02)
-    lines = []
-    method = js.Neural(
-        js.networks.MLP((4,)), optimiser=FirstOrder(steps=20, points=50), budget=None, grid=4,
-        scheme=Scheme(curriculum=Curriculum(viscosity=(0.5, 0.1))),
-    )  # fmt: skip
-    solution = js.solve(problem, method, progress=lines.append)
-    assert [line.split(":")[0] for line in lines] == ["stage 1 of 2", "stage 2 of 2", "FirstOrder step 20"]
-    assert solution.problem.coefficients == {"viscosity": 0.02}
-    easy = js.solve(
-        problem, js.Neural(js.networks.MLP((4,)), optimiser=FirstOrder(steps=20, points=50), budget=None, grid=4)
+    decay = js.Equation(lambda u, rate: u.t + rate * u**3, name="decay")
+    problem = js.Problem(decay, js.Box(t=(0, 1)), coefficients={"rate": 5.0}, initial={"u": 1.0})
+    descent, lines = FirstOrder(steps=20, points=50), []
+    curriculum = Scheme(curriculum=Curriculum(rate=(0.5, 2.0)))
+    solution = js.solve(
+        problem, js.Neural(Cubic(), optimiser=descent, scheme=curriculum, budget=None), progress=lines.append
     )
-    assert not np.allclose(easy.fields, solution.fields), "it went another way"
+    assert [line.split(":")[0] for line in lines] == ["stage 1 of 2", "stage 2 of 2", "FirstOrder step 20"]
+    assert solution.problem.coefficients == {"rate": 5.0}
+    directly = js.solve(problem, js.Neural(Cubic(), optimiser=descent, budget=None))
+    assert not np.allclose(directly.fields, solution.fields), "it went another way"
 
 
 def test_a_curriculum_of_what_is_no_coefficient_is_refused():

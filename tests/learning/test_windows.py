@@ -43,7 +43,7 @@ def random_pieces(problem):
     return objective, pieces
 
 
-@pytest.mark.parametrize(("name", "order"), [("heat", 1), ("wave", 2)])
+@pytest.mark.parametrize(("name", "order"), [pytest.param("heat", 1, marks=pytest.mark.slow), ("wave", 2)])
 def test_windows_meet_with_the_derivatives_that_the_equation_starts_from(name, order):
     problem = getattr(js.problems, name)()
     objective, pieces = random_pieces(problem)

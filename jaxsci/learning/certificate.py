@@ -211,7 +211,7 @@ def _grid(solution: Solution, n: int) -> _Grid:
         widths[axis] = (ends[2:] - ends[:-2]) / 2
         orders = {letters.count(axis) for letters in needed} | {1}
         matrices[axis] = {k: np.eye(n) if k == 0 else _derivative(x, k, period) for k in orders}
-    whole = lambda letters: functools.reduce(np.kron, [matrices[a][letters.count(a)] for a in space])  # noqa: E731
+    whole = lambda letters: functools.reduce(lambda a, b: np.kron(a, b), [matrices[a][letters.count(a)] for a in space])  # noqa: E731
     mesh = np.meshgrid(*axes.values(), indexing="ij")
     volume = functools.reduce(np.multiply.outer, widths.values()).ravel()
     nodes = volume.size

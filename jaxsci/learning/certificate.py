@@ -127,7 +127,7 @@ def _times(problem: Problem, steps: int) -> Any:
     """Ends of the steps: even between the problem's own saved times, so that a logarithmic scale stays one."""
     if problem.is_steady:
         return None
-    saved = problem.times
+    saved = np.asarray(problem.times, float)
     each = max(steps // (len(saved) - 1), 1)
     return jnp.asarray(np.interp(np.arange(each * (len(saved) - 1) + 1) / each, np.arange(len(saved)), saved))
 

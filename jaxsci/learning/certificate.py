@@ -127,7 +127,7 @@ def _times(problem: Problem, steps: int) -> Any:
     """Ends of the steps: even between the problem's own saved times, so that a logarithmic scale stays one."""
     if problem.is_steady:
         return None
-    saved = problem.times
+    saved = np.asarray(problem.times, float)
     each = max(steps // (len(saved) - 1), 1)
     return jnp.asarray(np.interp(np.arange(each * (len(saved) - 1) + 1) / each, np.arange(len(saved)), saved))
 
@@ -211,7 +211,7 @@ def _grid(solution: Solution, n: int) -> _Grid:
         widths[axis] = (ends[2:] - ends[:-2]) / 2
         orders = {letters.count(axis) for letters in needed} | {1}
         matrices[axis] = {k: np.eye(n) if k == 0 else _derivative(x, k, period) for k in orders}
-    whole = lambda letters: functools.reduce(np.kron, [matrices[a][letters.count(a)] for a in space])  # noqa: E731
+    whole = lambda letters: functools.reduce(lambda a, b: np.kron(a, b), [matrices[a][letters.count(a)] for a in space])  # noqa: E731
     mesh = np.meshgrid(*axes.values(), indexing="ij")
     volume = functools.reduce(np.multiply.outer, widths.values()).ravel()
     nodes = volume.size

@@ -42,7 +42,9 @@ def by_hand():
 
 
 @pytest.mark.parametrize(
-    ("method", "near"), [(FEATURES, 0.05), (NETWORK, 0.5), (js.Adaptive(), 0.05)], ids=["features", "network", "solver"]
+    ("method", "near"),
+    [(FEATURES, 0.05), pytest.param(NETWORK, 0.5, marks=pytest.mark.slow), (js.Adaptive(), 0.05)],
+    ids=["features", "network", "solver"],
 )
 def test_the_fit_is_the_likeliest_and_its_deviation_the_curvature(method, near):
     rate, deviation = by_hand()
@@ -121,6 +123,7 @@ def test_a_window_needs_no_conditions():
         js.solve(inside, js.Adaptive())
 
 
+@pytest.mark.slow
 def test_an_unknown_start_is_a_coefficient():
     heat = js.Equation(lambda u, diffusivity: u.t - diffusivity * u.xx, name="heat")
     problem = js.Problem(heat, js.Box(t=(0, 1), x=(0, 2 * np.pi)), coefficients={"diffusivity": 0.3}, initial={"u": 0.0})

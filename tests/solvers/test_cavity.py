@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxsci as js
-from jaxsci.solvers import cavity
+from jaxsci.solvers import cavity, cavity_corners
 
 # The compiler takes all the time here: let it optimise less.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -23,8 +23,8 @@ def flow(viscosity=0.02, n=N):
 def angle_terms(angular, order):
     """The terms of an angular function's derivatives at points that include lid and wall."""
     for _ in range(order):
-        angular = cavity._derivative(angular)
-    return cavity._value(angular, np.linspace(0, np.pi / 2, 9))
+        angular = cavity_corners._derivative(angular)
+    return cavity_corners.angular_value(angular, np.linspace(0, np.pi / 2, 9))
 
 
 def test_corner_terms_solve_their_equations():
@@ -42,7 +42,7 @@ def test_parts_about_a_corner_are_derivatives_of_one_function():
     """By interpolation: a polynomial through the values in a small box, differentiated exactly."""
     nodes, chebyshev = np.cos(np.pi * (np.arange(12) + 0.5) / 12), np.polynomial.chebyshev
     mesh = np.meshgrid(0.4 + 0.1 * nodes, 0.6 + 0.1 * nodes, indexing="ij")
-    got = cavity._corner(*mesh, 2, cavity.INERTIAL)
+    got = cavity_corners.corner_parts(*mesh, 2, cavity.INERTIAL)
     series = np.linalg.solve(chebyshev.chebvander(nodes, 11), got.psi)
     series = np.linalg.solve(chebyshev.chebvander(nodes, 11), series.T).T
 
@@ -51,7 +51,7 @@ def test_parts_about_a_corner_are_derivatives_of_one_function():
         return chebyshev.chebval2d(0.0, 0.0, slopes)
 
     want = [d(0, 0), d(1, 0), d(0, 1), d(3, 0) + d(1, 2), d(2, 1) + d(0, 3), d(4, 0) + 2 * d(2, 2) + d(0, 4)]
-    here = cavity._corner(np.asarray(0.4), np.asarray(0.6), 2, cavity.INERTIAL)
+    here = cavity_corners.corner_parts(np.asarray(0.4), np.asarray(0.6), 2, cavity.INERTIAL)
     np.testing.assert_allclose([*here[:5], here.biharmonic], want, rtol=1e-6, atol=1e-7)
 
 
@@ -121,3 +121,24 @@ def test_a_failed_newton_iteration_is_told():
     assert not failed.change < 1e-3
     with pytest.raises(FloatingPointError, match=r"steady_cavity: Newton's method stopped.*larger n"):
         failed.check()
+
+
+def test_a_regularised_lid_has_its_speed_and_other_walls_rest():
+    flow = js.solvers.steady_cavity(0.01, n=18, regularised=True).check()
+    x = jnp.linspace(0, 1, 7)
+    np.testing.assert_allclose(jax.vmap(flow, (0, None))(x, 1.0)[:, 0], 16 * x**2 * (1 - x) ** 2, atol=1e-12)
+    for at in ((x, 0 * x), (0 * x, x), (0 * x + 1, x)):
+        np.testing.assert_allclose(jax.vmap(flow)(*at), 0, atol=1e-12)
+    finer = js.solvers.steady_cavity(0.01, n=24, regularised=True)
+    assert abs(flow.stream_function(0.5, 0.5) - finer.stream_function(0.5, 0.5)) < 1e-6  # measured 4e-9 from n = 24 to 32
+    assert float(finer.stream_function(0.5, 0.5)) == pytest.approx(-0.05164011, abs=1e-7)
+
+
+def test_the_lift_has_what_the_walls_prescribe():
+    slopes = jit(jax.vmap(jax.value_and_grad(js.solvers.cavity_lift, argnums=(0, 1)), in_axes=(0, 0, None)))
+    s, zero = jnp.linspace(0.05, 0.95, 7), jnp.zeros(7)
+    for x, y, speed in ((s, zero, 0), (s, zero + 1, 1), (zero, s, 0), (zero + 1, s, 0)):
+        value, (along_x, along_y) = slopes(x, y, 0.01)
+        np.testing.assert_allclose(value, 0, atol=2e-11)  # 1 / viscosity times round-off
+        np.testing.assert_allclose(along_x, 0, atol=1e-10)
+        np.testing.assert_allclose(along_y, speed, atol=1e-10)

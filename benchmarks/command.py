@@ -31,7 +31,9 @@ def versions(*packages: str) -> dict[str, str | None]:
     return found
 
 
-def run(doc: str | None, groups: Mapping[str, Group], packages: tuple[str, ...], seeds: int = 1, pythons: tuple[str, ...] = ()) -> None:
+def run(
+    doc: str | None, groups: Mapping[str, Group], packages: tuple[str, ...], seeds: int = 1, pythons: tuple[str, ...] = ()
+) -> None:
     """Parse the command line, and print the rows of the groups that it asks for."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON object per line")

@@ -2,8 +2,8 @@
 
     python benchmarks/learning_optimisers.py [--json] [--only poisson] [--seeds 0 1 2]
 
-Errors are relative L2 against the problem's certified reference. Budgets are CPU seconds of the process, compilation included:
-on a machine that is shared, wall time says little. For the Laplacian `ours` and `theirs` are CPU seconds of a value and gradient
+Errors are relative L2 against the problem's certified reference. Budgets are seconds of wall time, compilation included;
+`cpu_seconds` stand beside. For the Laplacian `ours` and `theirs` are CPU seconds of a value and gradient
 and the ratio is theirs over ours.
 """
 
@@ -13,9 +13,7 @@ import argparse
 import json
 import os
 import time
-import types
 from collections.abc import Callable, Iterator
-from unittest import mock
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -24,7 +22,6 @@ import jax.numpy as jnp
 import optax
 
 import jaxsci as js
-from jaxsci.learning import training
 from jaxsci.networks import MLP
 
 jax.config.update("jax_enable_x64", True)
@@ -32,19 +29,16 @@ L = js.learning
 
 
 def fitted(name: str, problem: js.Problem, network, optimiser, budget: float, target: float, seed: int, theirs=None) -> dict:
-    """One fit within a budget of CPU seconds."""
+    """One fit within a budget of wall seconds."""
     jax.clear_caches()
     cpu, wall = time.process_time(), time.perf_counter()
-    # the budget's clock: CPU instead of wall time
-    clock = types.SimpleNamespace(perf_counter=lambda: wall + time.process_time() - cpu)
-    with mock.patch.object(training, "time", clock):
-        method = js.Neural(network, optimiser=optimiser, budget=budget)
-        solution = js.solve(problem, method, key=jax.random.key(seed))
+    method = js.Neural(network, optimiser=optimiser, budget=budget)
+    solution = js.solve(problem, method, key=jax.random.key(seed))
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     error = js.relative_l2(solution, problem.reference())
     row = {"name": name, "ours": error, "theirs": theirs, "ratio": error / theirs if theirs else None, "target": target}
     row |= {"meets": error <= target, "precision": "float64", "seed": seed}
-    row |= {"seconds": round(wall, 1), "cpu_seconds": round(cpu, 1), "within_cpu_seconds": budget}
+    row |= {"seconds": round(wall, 1), "cpu_seconds": round(cpu, 1), "within_seconds": budget}
     return row | {k: solution.stats[k] for k in ("steps", "stopped", "parameters")}
 
 

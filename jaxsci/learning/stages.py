@@ -15,6 +15,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jaxsci._types import Progress
+from jaxsci.learning.budget import Budget
 from jaxsci.learning.features import draw
 from jaxsci.learning.free import LearnedField, SolvedField, values_of
 from jaxsci.learning.levenberg_marquardt import LevenbergMarquardt
@@ -98,7 +99,7 @@ def feature_stages(
     objective = LearnedField.with_free(problem, layer, names, positive)
     coefficients = problem.coefficients
     unknowns = objective.init(key, coefficients)
-    points = even_points(objective, spots, method.points or 4 * method.n)
+    points = even_points(objective, spots, method.points or 4 * _units(method))
     optimiser = LevenbergMarquardt(damping=1e-8)
     deadline = time.perf_counter() + (math.inf if method.budget is None else method.budget)
     size = None
@@ -144,7 +145,7 @@ def network_stages(
     state = start(objective, coefficients, keys[0])
     count = optimisers[-1].count(sum(leaf.size for leaf in jax.tree.leaves(state.unknowns)), len(problem.equation.residuals))
     points = even_points(objective, keys[1], count)
-    deadline = time.perf_counter() + (math.inf if method.budget is None else method.budget)
+    deadline = time.perf_counter() + Budget.of(method.budget).seconds
     for stage, tau in enumerate(_SHARES[:5]):
         size = _term_size(objective, state.unknowns, coefficients, points)
         whole = _batch(objective, data, points, tau, size)
@@ -251,6 +252,10 @@ def _times(problem: Problem, data: Data) -> np.ndarray:
 # --- features as a network ------------------------------------------------------------------------------------------
 
 
+def _units(method: RandomFeatures) -> int:
+    return method.n or 200
+
+
 @dataclasses.dataclass(frozen=True)
 class Frozen:
     """A network whose only parameters are those of its last layer: tanh units with random slopes of many sizes.
@@ -265,9 +270,10 @@ class Frozen:
 
     @staticmethod
     def of(method: RandomFeatures, inputs: int, seed: int) -> Frozen:
+        units = _units(method)
         if method.scale is not None:
-            return Frozen(method.n, method.scale, method.scale, seed)
-        return Frozen(method.n, 0.5, max(min(method.n ** (1 / inputs) / 2, 20.0), 2.0), seed)
+            return Frozen(units, method.scale, method.scale, seed)
+        return Frozen(units, 0.5, max(min(units ** (1 / inputs) / 2, 20.0), 2.0), seed)
 
     def init(self, key: Any, inputs: int, outputs: int) -> dict[str, Any]:
         return {"coefficients": jnp.zeros((outputs, self.units))}

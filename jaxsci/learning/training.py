@@ -129,7 +129,7 @@ def _reason(loop: Loop, step: int, optimiser: Optimiser, limits: Limits, judged:
     status = np.asarray(loop.state.status)
     if not np.any(status == RUNNING):
         return STOPPED[int(np.max(status))]
-    if judged and np.all(np.asarray(loop.residual) <= limits.residual):
+    if judged and limits.residual > 0 and np.all(np.asarray(loop.residual) <= limits.residual):
         return "target"
     if step >= optimiser.steps:
         return "steps"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -156,30 +157,26 @@ class March:
 
     # --- one slab ----------------------------------------------------------------------------------------------------
 
-    def fit(self, frame: Frame, start: float, length: float, guess: Any = None) -> tuple[Slab, Judgement, int, Factors]:
-        tau = radau_points(self.degree)
-        basis_size = frame.fitting.features[""].shape[-1]
-        shape = (self.degree, len(self.problem.unknowns), basis_size)
-        coefficients = jnp.zeros(shape, self.dtype) if guess is None else guess
-        slab = Slab(jnp.asarray(start, self.dtype), jnp.asarray(length, self.dtype), coefficients)
-        lift = lift_partials(
-            self.conditions, self.problem, start + length * jnp.asarray(tau), frame.fitting.columns, self.letters
-        )
-        steps, whole, last, factors, size = 0, 0.0, math.inf, None, math.inf
+    def fit(self, frame: Frame, start: float, length: float) -> tuple[Slab, Judgement, int, Factors]:
+        """Newton's method on one slab, linearised anew while that halves the steps; with the last factors."""
+        problem, order = self.problem, self.order
+        nothing = jnp.zeros((self.degree, len(problem.unknowns), frame.fitting.features[""].shape[-1]), self.dtype)
+        slab = Slab(jnp.asarray(start, self.dtype), jnp.asarray(length, self.dtype), nothing)
+        times = start + length * jnp.asarray(radau_points(self.degree), self.dtype)
+        lift = lift_partials(self.conditions, problem, times, frame.fitting.columns, self.letters)
+        steps, whole, last = 0, 0.0, math.inf
         enough = max(1e-3 * self.options.tolerance, 1e-14)
-        for _ in range(1 if self.is_linear else _LINEARISATIONS):
-            factors = factorise(self.equation, self.problem, frame.fitting, lift, slab, self.order)
-            coefficients, first, size, more = iterate(
-                self.equation, self.problem, frame.fitting, lift, slab, factors, self.order, enough
-            )
+        for attempt in itertools.count(1):
+            factors = factorise(self.equation, problem, frame.fitting, lift, slab, order)
+            found = iterate(self.equation, problem, frame.fitting, lift, slab, factors, order, enough)
+            coefficients, first, size, more = found
             slab = slab._replace(coefficients=coefficients)
             steps, whole = steps + int(more), max(whole, float(first))
-            if not enough * whole < float(size) < last / 2:  # also for NaN
+            if self.is_linear or attempt == _LINEARISATIONS or not enough * whole < float(size) < last / 2:  # also for NaN
                 break
             last = float(size)
-        lift = lift_partials(
-            self.conditions, self.problem, start + length * self.judged, frame.judging.columns, self.letters
-        )
+        times = start + length * self.judged
+        lift = lift_partials(self.conditions, problem, times, frame.judging.columns, self.letters)
         judgement = judge(self.equation, self.problem, frame.judging, lift, slab, self.judged)
         converged = self.is_linear or float(size) < 1e-5 * whole or float(judgement.in_space) < self.options.tolerance
         if not converged:

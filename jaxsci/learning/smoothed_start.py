@@ -44,8 +44,9 @@ class SmoothedStart(HardConditions):
         diffusivity = self._diffusivity(unknown, axis, coefficients)
         elapsed = point["t"] - self.problem.domain["t"][0]
         x = point[axis]
-        seams = [lower + k * (upper - lower) for k in range(-_IMAGES, _IMAGES + 2)]
-        return value + jump / 2 * sum(_smoothed(x - seam, diffusivity, elapsed) for seam in seams)
+        distances = [x - (lower - k * (upper - lower)) for k in range(_IMAGES + 1)]  # without | |: right at the seams too
+        distances += [upper + k * (upper - lower) - x for k in range(_IMAGES + 1)]
+        return value + jump / 2 * sum(_smoothed(distance, diffusivity, elapsed) for distance in distances)
 
     def _smoothed_axis(self, unknown: str) -> str | None:
         """The axis whose seam may have a kink: the only one, periodic, of an unknown that diffuses along it."""
@@ -108,11 +109,11 @@ class SmoothedStart(HardConditions):
                 )
 
 
-def _smoothed(x: Any, diffusivity: Any, elapsed: Any) -> Any:
-    """E(t, x) - |x|, which is w (exp(-z^2) / sqrt(pi) - z erfc(z)) with z = |x| / w, and 0 at the start."""
+def _smoothed(distance: Any, diffusivity: Any, elapsed: Any) -> Any:
+    """E - d, which is w (exp(-z^2) / sqrt(pi) - z erfc(z)) with z = d / w, and 0 at the start."""
     positive = elapsed > 0
     width = jnp.sqrt(4 * diffusivity * jnp.where(positive, elapsed, 1.0))
-    z = jnp.abs(x) / width
+    z = distance / width
     near = z < 8.0  # beyond, it is below 1e-28, and its derivatives too
     safe = jnp.where(near, z, 8.0)
     value = width * (jnp.exp(-(safe**2)) / np.sqrt(np.pi) - safe * jax.scipy.special.erfc(safe))

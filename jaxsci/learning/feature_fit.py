@@ -55,7 +55,15 @@ class Fitter:
     @staticmethod
     def of(problem: Problem) -> Fitter:
         equation = dataclasses.replace(residual(problem), defaults=())  # the coefficients are arguments
-        return Fitter(problem, HardConditions(problem), equation)
+        conditions = HardConditions(problem)
+        parts = [part for u in problem.unknowns for part in (*conditions.all_walls(u), *conditions.solids(u))]
+        named = [part for part in parts if part.rate is not None and set(part.rate.arguments) - set(problem.coordinates)]
+        if named or problem.solids:
+            raise ValueError(
+                f"RandomFeatures: in time {problem.name} can have neither solids nor a Robin rate that is a coefficient (on "
+                f"{named[0].where if named else 'none'}); use js.Neural, or give the rate as a number."
+            )
+        return Fitter(problem, conditions, equation)
 
     @property
     def is_linear(self) -> bool:

@@ -100,13 +100,20 @@ def basis(conditions: HardConditions, slab: Slab, point: Point) -> Any:
 
 def _basis_in_slab(conditions: HardConditions, slab: Slab, point: Point) -> Any:
     problem = conditions.problem
-    units = jnp.tanh(inputs(conditions, slab, point) @ slab.weights + slab.biases)
-    rows = []
+
+    def hidden(point):
+        return jnp.tanh(inputs(conditions, slab, point) @ slab.weights + slab.biases)
+
+    units, rows = hidden(point), []
     for name in problem.unknowns:
-        distance = conditions.distance_in_space(name, point)
+        held = None
+        if conditions.needs_slopes(name):  # a factor does not hold them; rates are numbers here, `Fitter.of` sees to it
+            held, distance = conditions.homogeneous(name, hidden, {}, in_time=False)(point), jnp.ones_like(point["t"])
+        else:
+            distance = conditions.distance_in_space(name, point)
         if not problem.is_steady:
             distance = distance * ((point["t"] - slab.start) / (slab.end - slab.start)) ** problem.time_order(name)
-        rows.append(distance * units)
+        rows.append(distance * (units if held is None else held))
     return jnp.stack(rows)
 
 

@@ -202,7 +202,7 @@ def _methods(options: argparse.Namespace, problem: Problem) -> dict[str, Method]
         elif name == "adaptive":
             made["adaptive Runge-Kutta"] = Adaptive()
         elif name == "features":
-            made["random features"] = RandomFeatures(600 if space else 60)
+            made["random features"] = RandomFeatures()
         else:
             made["neural network"] = Neural(budget=options.budget)
     return made

@@ -88,7 +88,8 @@ class March:
         progress: Callable[[str], None] | None,
     ):
         self.problem, self.conditions, self.equation = problem, conditions, equation
-        self.options, self.progress = options, progress
+        self.options = options._replace(tolerance=max(options.tolerance, 8 * float(jnp.finfo(float).eps)))
+        self.progress = progress
         self.order = max(problem.time_order(u) for u in problem.unknowns)
         self.degree = _DEGREE
         self.draw_key, self.point_key, judge_key = jax.random.split(key, 3)
@@ -178,7 +179,11 @@ class March:
         times = start + length * self.judged
         lift = lift_partials(self.conditions, problem, times, frame.judging.columns, self.letters)
         judgement = judge(self.equation, self.problem, frame.judging, lift, slab, self.judged)
-        converged = self.is_linear or float(size) < 1e-5 * whole or float(judgement.in_space) < self.options.tolerance
+        converged = (
+            self.is_linear
+            or float(size) < max(1e-5, 2 * enough) * whole
+            or float(judgement.in_space) < self.options.tolerance
+        )
         if not converged:
             judgement = judgement._replace(in_time=jnp.asarray(jnp.inf))
         return slab, judgement, steps, factors
@@ -220,6 +225,8 @@ class March:
             if self.progress is not None:
                 self.progress(f"RandomFeatures to t = {done:.3g}: relative residual {judgement.relative:.1e}")
             length *= min(3.0, 0.8 * (tolerance / max(in_time, 1e-300)) ** (1 / self.degree))
+            if late:
+                length = 2 * float(slab.length)
             if hopeless:
                 length = max(length, (end - start) / 64)
         return self.field()

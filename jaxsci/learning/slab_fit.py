@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsci.equations.partials import partial_derivatives
 from jaxsci.equations.residual import PointwiseResidual
@@ -138,8 +139,9 @@ def factorise(
     blocks, triangle = jnp.linalg.qr(jnp.concatenate([*blocks, damping]))
     blocks = blocks[:-columns].reshape(order + 1, -1, columns)
     grams = jnp.einsum("irm,jrn->ijmn", blocks, blocks)
-    powers = jnp.asarray(modes(order, len(slab.coefficients)).multipliers)[:, None] ** jnp.arange(order + 1)  # [K, powers]
-    powers = powers.astype(jnp.result_type(blocks, jnp.complex64))
+    dtype = jnp.result_type(blocks, jnp.complex64)
+    multipliers = modes(order, len(slab.coefficients)).multipliers
+    powers = jnp.asarray(multipliers[:, None] ** np.arange(order + 1), dtype)  # [K, powers]
     normal = jnp.einsum("ki,kj,ijmn->kmn", powers.conj(), powers, grams)
     # What only the damping holds: those directions are left alone.
     rest = jnp.eye(columns) * (1 + 1e2 * jnp.finfo(blocks.dtype).eps) - jnp.einsum("iimn->mn", grams)
@@ -150,7 +152,7 @@ def solve_modes(factors: Factors, values: Any, order: int) -> tuple[Any, Any]:
     """The coefficients ``[K, columns]`` of which the linearised residual is `values`, ``[K, rows]``, and their size."""
     spectrum = modes(order, len(factors.modes))
     dtype = factors.modes.dtype
-    powers = jnp.asarray(spectrum.multipliers[:, None] ** jnp.arange(order + 1), dtype)
+    powers = jnp.asarray(spectrum.multipliers[:, None] ** np.arange(order + 1), dtype)
     rows = jnp.asarray(spectrum.inverse, dtype) @ values
     right = jnp.einsum("kj,kjm->km", powers.conj(), jnp.einsum("jrm,kr->kjm", factors.blocks.astype(dtype), rows))
     change = jax.vmap(lambda lower, b: jax.scipy.linalg.cho_solve((lower, True), b))(factors.modes, right)

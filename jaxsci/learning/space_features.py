@@ -66,7 +66,7 @@ def _waves(dimensions: int, count: int) -> np.ndarray:
     half = [k for k in itertools.product(range(-reach, reach + 1), repeat=dimensions) if k > (0,) * dimensions]
     half.sort(key=lambda k: (sum(n * n for n in k), k))
     rows = [(*([0] * dimensions), 0)] + [(*k, phase) for k in half for phase in (0, 1)]
-    return np.asarray(rows[:count], float)
+    return np.asarray(rows[: count - 1 + count % 2], float)  # every cosine with its sine
 
 
 def units(conditions: HardConditions, basis: Basis, point: Point) -> Any:

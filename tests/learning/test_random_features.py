@@ -86,25 +86,29 @@ def test_saved_fields_are_the_field_at_the_asked_times_and_grid():
     ode = js.solve(logistic(), ODE, ts=ts)
     assert ode.fields.shape == (4, 1)
     np.testing.assert_allclose(ode.fields[:, 0], ode.evaluate(t=ts), rtol=1e-13)
-    assert ode.stats["parameters"] == 40 * ode.stats["slabs"]
+    assert ode.stats["parameters"] == 8 * ode.stats["slabs"], "polynomials of time alone"
     poisson = solved("poisson", CASES["poisson"][0])
     assert poisson.ts is None
     assert poisson.fields.shape == (1, 65, 65)
     np.testing.assert_allclose(poisson["u"][16], poisson.evaluate(x=0.25, y=poisson.grid["y"]), rtol=1e-12, atol=1e-14)
 
 
+@functools.cache
+def small_poisson(key):
+    return js.solve(js.problems.poisson(), js.RandomFeatures(40), key=jax.random.key(key)).fields
+
+
 def test_the_key_decides_the_features():
-    first, again, other = (js.solve(logistic(), ODE, key=jax.random.key(k)) for k in (0, 0, 1))
-    assert (first.fields == again.fields).all()
-    assert (first.fields == logistic_solution().fields).all(), "key 0 is the default"
-    assert not (first.fields == other.fields).all()
-    np.testing.assert_allclose(first.fields, other.fields, atol=1e-10)  # but not the solution
+    first, other = small_poisson(0), small_poisson(1)
+    assert (first == js.solve(js.problems.poisson(), js.RandomFeatures(40)).fields).all(), "key 0 is the default"
+    assert not (first == other).all()
+    np.testing.assert_allclose(first, other, atol=0.1)  # but not the solution
 
 
 def test_scale_and_points_are_used_as_told():
-    told = js.solve(logistic(), js.RandomFeatures(40, scale=1.0, points=50))
-    assert not (told.fields == logistic_solution().fields).all()
-    np.testing.assert_allclose(told.fields, logistic_solution().fields, atol=1e-8)
+    solve = lambda **options: js.solve(js.problems.poisson(), js.RandomFeatures(40, **options)).fields
+    assert not (solve(scale=1.0, points=50) == solve(scale=1.0)).all()
+    assert not (solve(scale=1.5) == solve(scale=1.0)).all()
 
 
 def test_slabs_are_cut_to_the_tolerance_unless_the_budget_is_spent():
@@ -115,9 +119,9 @@ def test_slabs_are_cut_to_the_tolerance_unless_the_budget_is_spent():
         solution = js.solve(problem, js.RandomFeatures(12, **options))
         slabs.append(solution.stats["slabs"])
         gaps.append(np.abs(np.asarray(solution.fields)[:, 0] - np.exp(-np.asarray(solution.ts))).max())
-    assert slabs[0] > slabs[1] > slabs[2] == slabs[3] == 1
-    assert gaps[0] < gaps[1] / 10 < gaps[2] / 100
-    assert gaps[2] == gaps[3]
+    assert slabs[0] > slabs[1] > slabs[2]
+    assert slabs[0] > slabs[3]
+    assert gaps[0] < gaps[1] / 10
 
 
 def test_progress_is_told_slab_by_slab():

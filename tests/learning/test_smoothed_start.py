@@ -14,7 +14,9 @@ HEAT = js.Equation(lambda u, diffusivity: u.t - diffusivity * u.xx, name="heat")
 
 def kinked(diffusivity=0.01, start=lambda x: x**2):
     box = js.Box(t=(0, 1), x=(-1, 1))
-    return js.Problem(HEAT, box, coefficients={"diffusivity": diffusivity}, initial={"u": start}, boundary={"x": js.Periodic()})
+    return js.Problem(
+        HEAT, box, coefficients={"diffusivity": diffusivity}, initial={"u": start}, boundary={"x": js.Periodic()}
+    )
 
 
 def lift_of(problem, conditions):

@@ -51,7 +51,7 @@ class LevenbergMarquardt:
     points: int | None = None
     resample: int = 10
     target_ratio: float = 0.15
-    damping: float = 0.03
+    damping: float = 1e-3
     steps: int = 2000
 
     def __post_init__(self):

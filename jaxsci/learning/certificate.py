@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsci._timing import Stopwatch
 from jaxsci.equations.residual import PointwiseResidual, residual
 from jaxsci.learning.collocation import in_box, quasi_random
 from jaxsci.problems import Problem, Solution
@@ -100,6 +101,15 @@ def certify(solution: Solution) -> Certificate:
     estimate = float(np.max(_SAFETY * error + np.abs(error - coarse)))
     estimate = estimate if math.isfinite(estimate) else math.inf
     return Certificate(estimate, "error equation", size, *((None, None) if times is None else (times, growth)))
+
+
+def certified(solution: Solution) -> Solution:
+    """The solution with the estimate of its certificate; the time it took is in ``stats["estimate_seconds"]``."""
+    with Stopwatch() as watch:
+        certificate = certify(solution)
+    stats = solution.stats | {"certificate": certificate.kind, "estimate_seconds": watch.cost().wall_seconds}
+    estimate = jnp.asarray(certificate.estimate, solution.fields.dtype)
+    return dataclasses.replace(solution, error_estimate=estimate, stats=stats)
 
 
 def _all_but_unknowns(solution: Solution) -> tuple[int, ...]:

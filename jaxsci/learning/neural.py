@@ -19,6 +19,7 @@ from jaxsci._timing import Cost, Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.learning.budget import Budget
 from jaxsci.learning.checkpoints import Record
+from jaxsci.learning.certificate import certified
 from jaxsci.learning.course import Course, Piece
 from jaxsci.learning.fields import NeuralField as NeuralField
 from jaxsci.learning.fields import field_of, unscaled_residual
@@ -69,8 +70,10 @@ class Neural:
       grid: points per axis of the saved fields.
       checkpoint: a folder for the record of the fit. Whatever stops the program, the same fit started again with it goes on
         where the record ends, bit for bit; Ctrl-C and SIGTERM save before they act.
-    Error estimate: the residual integrated over time (for a steady problem the residual itself) relative to the field: the
-      error where the equation is of first order in time and does not amplify it, and an indication elsewhere.
+      estimate: compute the error estimate from the equation of the error (`jaxsci.learning.certify`, seconds, most of them
+        compilation; they are in ``stats["estimate_seconds"]`` and not in the cost). Without it the estimate is the residual
+        integrated over time, relative to the field: an indication.
+    Error estimate: that of `jaxsci.learning.Certificate`.
     Fails when: the problem is chaotic or long in time (fit it in windows), or float64 is off (a warning says so).
     Reference: Raissi, Perdikaris & Karniadakis (2019), J. Comput. Phys. 378, 686, and those of the parts.
     Example:
@@ -89,6 +92,7 @@ class Neural:
     budget: float | str | Budget | None = 60.0
     grid: int = 64
     checkpoint: str | os.PathLike[str] | None = None
+    estimate: bool = True
 
     def __post_init__(self):
         Budget.of(self.budget, "Neural: budget")
@@ -126,11 +130,12 @@ class Neural:
                 stack.enter_context(record.watching())
             budget = Budget.of(self.budget)
             pieces = Course(problem, objective, self.optimisers, self.scheme, key, budget, progress, record).run()
-        return assembled(objective, problem, pieces, ts, self.grid, watch.cost(training=True))
+        solution = assembled(objective, problem, pieces, ts, self.grid, watch.cost(training=True))
+        return certified(solution) if self.estimate else solution
 
     def _identity(self, problem: Problem, key: Any) -> dict[str, str]:
         """What a record must agree in; budget and grid may change."""
-        method = repr(dataclasses.replace(self, budget=None, grid=1, checkpoint=None))
+        method = repr(dataclasses.replace(self, budget=None, grid=1, checkpoint=None, estimate=False))
         return {
             "problem": f"{problem.name} {problem.identity}",
             "method": re.sub(r" at 0x[0-9a-f]+", "", method),

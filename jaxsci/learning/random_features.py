@@ -12,6 +12,7 @@ from jaxsci._checks import is_whole
 from jaxsci._timing import Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.equations.residual import PointwiseResidual, residual
+from jaxsci.learning.certificate import certified
 from jaxsci.learning.conditions import HardConditions
 from jaxsci.learning.feature_fit import Fitter
 from jaxsci.learning.marching import March, Options
@@ -47,8 +48,10 @@ class RandomFeatures:
       corners: of a steady problem: whether the corners of the box get features of their own, in the square root of the
         distance. They help where the solution is not smooth there, as between walls at rest.
       lifts: of a steady problem, by unknown, a function that takes what is prescribed; see `learning.HardConditions`.
-    Error estimate: the residual integrated over time and carried along by the linearised equation, relative to the field; for
-      steady problems and those of second order in time the residual relative to its largest term.
+      estimate: of problems that are not marched, compute the error estimate by `jaxsci.learning.certify`; without it the
+        estimate is the residual relative to its largest term: an indication.
+    Error estimate: in marches the residual integrated over time and carried along by the linearised equation, relative to the
+      field; otherwise that of `jaxsci.learning.Certificate`.
     Fails when: many space dimensions (the number of features that a given accuracy needs grows quickly); jumps.
     Reference: Huang, Zhu & Siew (2006), Neurocomputing 70, 489 (frozen features); Dong & Li (2021), Comput. Methods Appl.
       Mech. Eng. 387, 114129 (collocation, least squares, time slabs).
@@ -71,6 +74,7 @@ class RandomFeatures:
     continuation: tuple[str, tuple[float, ...]] | None = None
     corners: bool = False
     lifts: tuple[tuple[str, Any], ...] = ()
+    estimate: bool = True
 
     def __post_init__(self):
         if self.n is not None and not (is_whole(self.n) and self.n >= 10):
@@ -92,7 +96,8 @@ class RandomFeatures:
         advise_float64("RandomFeatures")
         key = jax.random.key(0) if key is None else key
         if problem.is_steady:
-            return solve_steady(dataclasses.replace(self, n=self.n or 600), problem, key, progress)
+            solution = solve_steady(dataclasses.replace(self, n=self.n or 600), problem, key, progress)
+            return certified(solution) if self.estimate else solution
         with Stopwatch() as watch:
             if _marches(problem):
                 march = March(problem, SmoothedStart(problem), _equation(problem), self._options(problem), key, progress)
@@ -116,7 +121,9 @@ class RandomFeatures:
             "iterations": sum(iterations for iterations, _ in counts),
             "parameters": sum(size for _, size in counts),
         }
-        return Solution(problem, ts, grid, fields, field, jnp.asarray(error, fields.dtype), stats, watch.cost(training=True))
+        error = jnp.asarray(error, fields.dtype)
+        solution = Solution(problem, ts, grid, fields, field, error, stats, watch.cost(training=True))
+        return certified(solution) if self.estimate and not _marches(problem) else solution
 
     def _options(self, problem: Problem) -> Options:
         if _marches(problem):

@@ -14,7 +14,7 @@ from jaxsci.learning.checkpoints import Record
 LOGISTIC = js.Equation(lambda u, rate: u.t - rate * u * (1 - u), name="logistic")
 OPTIMISERS = (LevenbergMarquardt(steps=20, resample=7),) * 2  # and once more in the second window
 SCHEME = Scheme(ResidualDensity(kept=0.1), weighting=js.learning.Causal(chunks=4), windows=2)
-METHOD = js.Neural(js.networks.MLP((5,)), optimiser=OPTIMISERS, budget=None, scheme=SCHEME)
+METHOD = js.Neural(js.networks.MLP((5,)), optimiser=OPTIMISERS, budget=None, scheme=SCHEME, estimate=False)
 
 
 def logistic(rate=1.0):

@@ -12,7 +12,7 @@ from jaxsci.learning import LevenbergMarquardt, Observations, fit
 
 DECAY = js.Equation(lambda u, rate, source: u.t + rate * u - source, name="decay")
 FEATURES = js.RandomFeatures(20)
-NETWORK = js.Neural(js.networks.MLP((8,)), optimiser=LevenbergMarquardt(steps=30), budget=None)
+NETWORK = js.Neural(js.networks.MLP((8,)), optimiser=LevenbergMarquardt(steps=30), budget=None, estimate=False)
 RATE, NOISE = 1.7, 1e-2
 T = np.linspace(0.1, 2, 20)
 

@@ -9,8 +9,8 @@ from jaxsci.learning import FirstOrder, LevenbergMarquardt, Scheme, fit_many
 
 LOGISTIC = js.Equation(lambda u, rate: u.t - rate * u * (1 - u), name="logistic")
 NETWORK = js.networks.MLP((4,))
-METHOD = js.Neural(NETWORK, optimiser=FirstOrder(points=64, steps=200, resample=50), budget=None)
-SECOND = js.Neural(NETWORK, optimiser=LevenbergMarquardt(points=64, steps=12, resample=5), budget=None)
+METHOD = js.Neural(NETWORK, optimiser=FirstOrder(points=64, steps=200, resample=50), budget=None, estimate=False)
+SECOND = js.Neural(NETWORK, optimiser=LevenbergMarquardt(points=64, steps=12, resample=5), budget=None, estimate=False)
 RATES = [1.0, 1.0, 2.0]
 
 
@@ -53,6 +53,6 @@ def test_numbers_of_values_that_disagree_are_refused(options, message):
 def test_what_cannot_be_mapped_is_refused():
     keys = jax.random.split(jax.random.key(0), 2)
     with pytest.raises(ValueError, match="windows and checkpoint cannot be mapped over many fits"):
-        fit_many(logistic(), js.Neural(scheme=Scheme(windows=2), checkpoint="here"), keys=keys)
+        fit_many(logistic(), js.Neural(scheme=Scheme(windows=2), checkpoint="here", estimate=False), keys=keys)
     with pytest.raises(TypeError, match=r"method must be a js\.Neural, got Spectral"):
         fit_many(logistic(), js.Spectral(), keys=keys)

@@ -14,7 +14,9 @@ from jaxsci.learning import FirstOrder, LevenbergMarquardt
 
 MLP = js.networks.MLP
 HEAT = js.Neural(MLP((8, 8)), optimiser=LevenbergMarquardt(steps=40), budget=None)
-QUICK = js.Neural(MLP((6,)), optimiser=(FirstOrder(steps=20, points=50), LevenbergMarquardt(steps=30)), budget=None)
+QUICK = js.Neural(
+    MLP((6,)), optimiser=(FirstOrder(steps=20, points=50), LevenbergMarquardt(steps=30)), budget=None, estimate=False
+)
 LOGISTIC = js.Equation(lambda u, rate: u.t - rate * u * (1 - u), name="logistic")
 
 
@@ -104,7 +106,7 @@ def test_progress_is_told_by_the_optimisers():
 def test_a_system_is_learned_with_one_output_per_unknown():
     rotation = js.Equation(lambda u, v: (u.t - v, v.t + u), "u v", name="rotation")
     problem = js.Problem(rotation, js.Box(t=(0, 2)), initial={"u": 0.0, "v": 1.0})
-    solution = js.solve(problem, js.Neural(MLP((8,)), optimiser=LevenbergMarquardt(steps=40), budget=None))
+    solution = js.solve(problem, js.Neural(MLP((8,)), optimiser=LevenbergMarquardt(steps=40), budget=None, estimate=False))
     t = np.linspace(0, 2, 51)
     np.testing.assert_allclose(solution.fields, np.stack([np.sin(t), np.cos(t)], axis=-1), atol=1e-4)
 
@@ -148,5 +150,5 @@ def test_tracing_through_the_fit_is_refused_with_the_way_out(transform):
 
 @pytest.mark.slow
 def test_burgers_at_its_usual_viscosity_to_1e_4():
-    method = js.Neural(MLP((12,) * 5), budget=165)
+    method = js.Neural(MLP((12,) * 5), budget=165, estimate=False)
     assert js.relative_l2(js.solve(js.problems.burgers(), method), reference("burgers")) < 1e-4

@@ -180,7 +180,7 @@ def decay(rate=1.0):
 
 def test_a_target_and_a_number_of_steps_end_a_fit():
     descent = FirstOrder(optax.adam(0.1), steps=60, points=50, resample=5)
-    solve = lambda budget: js.solve(decay(), js.Neural(Polynomial(), optimiser=descent, budget=budget)).stats
+    solve = lambda budget: js.solve(decay(), js.Neural(Polynomial(), optimiser=descent, budget=budget, estimate=False)).stats
     target, steps = solve("residual 0.8"), solve("10 steps")
     assert (target["stopped"], steps["stopped"], steps["steps"]) == ("target", "budget", 10)
     assert target["steps"] < 60
@@ -188,7 +188,7 @@ def test_a_target_and_a_number_of_steps_end_a_fit():
 
 
 def test_what_is_not_finite_is_named():
-    method = js.Neural(Polynomial(), optimiser=FirstOrder(optax.sgd(1e200), steps=10, points=20, resample=5))
+    method = js.Neural(Polynomial(), optimiser=FirstOrder(optax.sgd(1e200), steps=10, points=20, resample=5), estimate=False)
     stats = js.solve(decay(), method, ts=[0.0, 1.0]).stats
     assert (stats["stopped"], stats["broke"]) == ("not finite", "the term rate*u**3 of equation 1")  # u is large, u^3 is not
 
@@ -211,7 +211,7 @@ def test_systems_tell_their_parts():
     rotation = js.Equation(lambda u, v: (u.t - v, v.t + u), "u v", name="rotation")
     problem = js.Problem(rotation, js.Box(t=(0, 2)), initial={"u": 0.0, "v": 1.0})
     lines = []
-    method = js.Neural(Polynomial(), optimiser=FirstOrder(steps=20, points=20))
+    method = js.Neural(Polynomial(), optimiser=FirstOrder(steps=20, points=20), estimate=False)
     js.solve(problem, method, progress=lines.append)
     assert len(lines) == 1
     assert "equation 1" in lines[0]

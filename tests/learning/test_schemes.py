@@ -91,7 +91,9 @@ SECOND = LevenbergMarquardt(points=100, steps=15, resample=20)
 @pytest.mark.parametrize("optimiser", [FIRST, pytest.param(SECOND, marks=pytest.mark.slow)], ids=["first", "second"])
 def test_the_same_problem_in_other_units_is_the_same_fit(optimiser):
     """On [0, 1] with u ~ 1 and on [0, 100] with u ~ 1e3."""
-    method = js.Neural(js.networks.MLP((5,)), optimiser=optimiser, scheme=Scheme(Even()), budget=None, grid=8)
+    method = js.Neural(
+        js.networks.MLP((5,)), optimiser=optimiser, scheme=Scheme(Even()), budget=None, grid=8, estimate=False
+    )
     plain, other = (js.solve(burgers_in_units(*UNITS[units]), method) for units in UNITS)
     np.testing.assert_allclose(other.fields / 1e3, plain.fields, atol=1e-9)
     assert plain.stats["residual"] < 1.3  # it was fitted: from 1.5
@@ -138,11 +140,11 @@ def test_a_curriculum_ends_at_the_problem_and_starts_where_it_is_easy():
     descent, lines = FirstOrder(steps=20, points=50), []
     curriculum = Scheme(curriculum=Curriculum(rate=(0.5, 2.0)))
     solution = js.solve(
-        problem, js.Neural(Cubic(), optimiser=descent, scheme=curriculum, budget=None), progress=lines.append
+        problem, js.Neural(Cubic(), optimiser=descent, scheme=curriculum, budget=None, estimate=False), progress=lines.append
     )
     assert [line.split(":")[0] for line in lines] == ["stage 1 of 2", "stage 2 of 2", "FirstOrder step 20"]
     assert solution.problem.coefficients == {"rate": 5.0}
-    directly = js.solve(problem, js.Neural(Cubic(), optimiser=descent, budget=None))
+    directly = js.solve(problem, js.Neural(Cubic(), optimiser=descent, budget=None, estimate=False))
     assert not np.allclose(directly.fields, solution.fields), "it went another way"
 
 

@@ -81,7 +81,7 @@ def test_conditions_hold_in_every_window_and_the_field_is_theirs():
         np.testing.assert_allclose(whole[i], alone, rtol=1e-13)
 
 
-METHOD = js.Neural(MLP((6,)), optimiser=LevenbergMarquardt(steps=40), budget=None, scheme=Scheme(Even()))
+METHOD = js.Neural(MLP((6,)), optimiser=LevenbergMarquardt(steps=40), budget=None, scheme=Scheme(Even()), estimate=False)
 
 
 @functools.cache
@@ -113,7 +113,7 @@ def test_windows_find_their_lengths():
 
 
 def test_windows_are_refused_where_they_have_no_meaning():
-    steady = js.Neural(MLP((4,)), scheme=Scheme(windows=2))
+    steady = js.Neural(MLP((4,)), scheme=Scheme(windows=2), estimate=False)
     with pytest.raises(ValueError, match="poisson is steady and has no windows of time"):
         js.solve(js.problems.poisson(), steady)
     for wrong in (0, 2.5, "3"):

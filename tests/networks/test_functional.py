@@ -94,7 +94,7 @@ def test_any_object_with_init_and_apply_is_a_network():
             return self.module.apply(parameters, z)
 
     decay = js.Problem(js.Equation(lambda u: u.t + u), js.Box(t=(0, 0.1)), initial={"u": 1.0})
-    fit = js.Neural(Wrapped(), optimiser=js.learning.LevenbergMarquardt(steps=5), budget=None)
+    fit = js.Neural(Wrapped(), optimiser=js.learning.LevenbergMarquardt(steps=5), budget=None, estimate=False)
     solution = js.solve(decay, fit)
     assert solution.stats["parameters"] == 2  # one input, one output: u = 1 + t (a z + b)
     np.testing.assert_allclose(solution.fields[:, 0], np.exp(-solution.ts), atol=1e-5)

@@ -83,7 +83,9 @@ def test_methods_that_carry_neither_say_so(method):
         js.solve(problem_with(), method)
 
 
-@pytest.mark.parametrize("method", [js.Neural(js.networks.MLP((4,)), budget=1.0), js.RandomFeatures(16)], ids=["n", "f"])
+@pytest.mark.parametrize(
+    "method", [js.Neural(js.networks.MLP((4,)), budget=1.0, estimate=False), js.RandomFeatures(16)], ids=["n", "f"]
+)
 def test_fields_carry_shapes_but_no_functions(method):
     with pytest.raises(ValueError, match=r"has a solid that is given by a function, which Neural and .* give shapes"):
         js.solve(problem_with(WALL, solid=DISC, radius=0.1), method)

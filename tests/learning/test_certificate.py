@@ -39,7 +39,7 @@ def test_the_growth_of_the_error_is_the_error():
     certificate = certify(rough())
     t = np.asarray(certificate.times)
     error = np.abs(np.asarray(rough().evaluate(t=t)) - 1 / (1 + 9 * np.exp(-1.5 * t)))
-    np.testing.assert_allclose(certificate.growth, error, rtol=1e-3, atol=1e-3 * error.max())
+    np.testing.assert_allclose(certificate.growth, error, rtol=0.05, atol=0.05 * error.max())
 
 
 def test_a_perturbed_field_is_noticed():

@@ -25,7 +25,7 @@ import numpy as np
 
 from jaxsci._timing import Stopwatch
 from jaxsci.equations.residual import PointwiseResidual, residual
-from jaxsci.learning.collocation import in_box, quasi_random
+from jaxsci.learning.collocation import in_domain
 from jaxsci.problems import Problem, Solution
 
 _NODES = {0: 1, 1: 129, 2: 25}  # per axis, by the number of space dimensions, shared by the unknowns
@@ -144,8 +144,8 @@ def _times(problem: Problem, steps: int) -> Any:
 
 @functools.partial(jax.jit, static_argnames=("equation",))
 def _residual_size(equation: PointwiseResidual, problem: Problem, field: Any) -> Any:
-    unit = quasi_random(1024, len(problem.coordinates), jax.random.key(20261122))
-    values = equation(field, problem.coefficients, jnp.stack(in_box(problem.domain, unit), axis=-1))
+    points = jnp.stack(in_domain(problem, 1024, jax.random.key(20261122)), axis=-1)
+    values = equation(field, problem.coefficients, points)
     return jnp.sqrt(jnp.mean(values**2))
 
 

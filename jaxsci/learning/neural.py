@@ -18,8 +18,8 @@ from jaxsci._checks import is_whole, results_are_traced
 from jaxsci._timing import Cost, Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.learning.budget import Budget
-from jaxsci.learning.checkpoints import Record
 from jaxsci.learning.certificate import certified
+from jaxsci.learning.checkpoints import Record
 from jaxsci.learning.course import Course, Piece
 from jaxsci.learning.fields import NeuralField as NeuralField
 from jaxsci.learning.fields import field_of, unscaled_residual

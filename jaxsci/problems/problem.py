@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,15 +9,15 @@ import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxsci._checks import check_keys, is_traced, is_whole, listed
+from jaxsci._checks import check_keys, is_whole, listed
 from jaxsci._types import SavedTimes
 from jaxsci.equations import Equation
 from jaxsci.equations.expression import coefficient, coordinate
-from jaxsci.equations.printing import digest
 from jaxsci.equations.residual import check_coefficients
 from jaxsci.problems.conditions import Boundary, Mixed, Outflow, Periodic, Wall
 from jaxsci.problems.domain import Box
 from jaxsci.problems.formula import Formula
+from jaxsci.problems.identity import identity_of
 from jaxsci.problems.reference import Exact, Reference
 from jaxsci.problems.solids import Solid, covers, merged, solids_of
 from jaxsci.problems.solution import DEFAULT_TIMES, Solution, saved_times
@@ -260,35 +259,7 @@ class Problem:
         Raises:
           TypeError: a coefficient is traced, so that it has no value yet.
         """
-        parts = [self.equation.identity, repr(self.domain._intervals)]
-        for name, value in sorted(self.coefficients.items()):
-            if is_traced(value):
-                raise TypeError(f"identity: coefficient {name} is traced and has no value; ask outside jit, grad and vmap.")
-            parts.append(f"{name}={self._coefficient_text(name, value)}")
-        space = {name: self.domain[name] for name in self.domain.space}
-        parts += [f"{k}:{f.identity(space, self.coefficients)}" for k, f in self._initial]
-        box = {name: self.domain[name] for name in self.coordinates}
-        for axis, boundary in self._boundary:
-            if isinstance(boundary, Periodic):
-                parts.append(f"{axis}:periodic")
-            parts += [f"{axis}:{wall.identity(self.unknowns, box, self.coefficients)}" for wall in self.walls(axis)]
-        for solid in self._solids:
-            parts.append(f"solid:{solid.identity(self.unknowns, box, self.coefficients)}")
-        if self.solid is not None and not self._solids:
-            parts.append(f"solid:{self.solid.identity(space, self.coefficients)}")
-        return digest(*parts)
-
-    def _coefficient_text(self, name: str, value: Any) -> str:
-        """The number, bit by bit; for a function the numbers that it holds and its values at fixed points."""
-        leaves = [leaf for leaf in jax.tree.leaves(value) if not callable(leaf)]
-        text = str([np.asarray(leaf, float).tobytes().hex() for leaf in leaves])
-        if dataclasses.is_dataclass(value):
-            text += str([getattr(value, field.name) for field in dataclasses.fields(value) if field.metadata.get("static")])
-        if name in self.equation.functions:
-            points = np.random.default_rng(0).uniform(-1, 1, size=(self.equation.functions[name], 64))
-            with jax.enable_x64(True):
-                text += ",".join(f"{v:.6e}" for v in np.asarray(jax.vmap(value)(*points), float))
-        return text
+        return identity_of(self)
 
     # --- solutions -------------------------------------------------------------------------------------------------
 

@@ -56,7 +56,9 @@ def own_problems():
 
 
 OWN = own_problems()
-REFUSED = {"allen_cahn", "lid_driven_cavity", "cylinder", "diffusion_sorption", "sod"}  # see the last tests
+REFUSED = {  # see the last tests; the steady cavity needs its corners in the lift
+    *("allen_cahn", "lid_driven_cavity", "cylinder", "diffusion_sorption", "sod", "steady_lid_driven_cavity"),
+}
 PROBLEMS = {name: entry.build for name, entry in CATALOGUE.items() if name not in REFUSED} | {
     name: (lambda p=p: p) for name, p in OWN.items()
 }
@@ -93,9 +95,11 @@ def pairs(problem, weights, points=16):
     for axis in problem.domain.space:
         ends = [{axis: jnp.full(points, end)} for end in problem.domain[axis]]
         for wall, at in zip(problem.walls(axis), ends, strict=False):
-            values = take(at, axis if wall.kind == "neumann" else None)
-            for name, formula in wall.for_unknowns(unknowns).items():
-                out[f"{name} {wall.kind} {at}"] = values[:, unknowns.index(name)], formula(inside | at, problem.coefficients)
+            for part in wall.parts:
+                values = take(at, axis if part.kind == "neumann" else None)
+                for name, formula in part.for_unknowns(unknowns).items():
+                    wanted = formula(inside | at, problem.coefficients)
+                    out[f"{name} {part.kind} {at}"] = values[:, unknowns.index(name)], wanted
         if not problem.walls(axis):
             for along in (None, axis):
                 low, high = (take(at, along) for at in ends)

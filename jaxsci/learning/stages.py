@@ -31,6 +31,7 @@ from jaxsci.learning.training import minimise, start
 from jaxsci.problems import Problem
 
 _SHARES = tuple(10.0**-k for k in range(8))  # tau, stage by stage
+_FINE_SHARES = tuple(10.0 ** (-k / 2) for k in range(12))  # in a window, where it is the features that end the descent
 NOISE = 1e-2  # of an unknown's size: what is assumed until the misfit says better
 _SETTLED = 0.1  # standard deviations by which coefficients may move in the last stage, and share by which these may change
 _WORSE = 1.2  # factor on the mean square misfit that shows that the field cannot follow
@@ -126,7 +127,7 @@ def feature_stages(
     optimiser = LevenbergMarquardt(damping=1e-8)
     deadline = time.perf_counter() + (math.inf if method.budget is None else method.budget)
     size = None
-    for tau in _SHARES:
+    for tau in _FINE_SHARES if problem.is_window else _SHARES:
         size = _term_size(objective, unknowns, coefficients, points) if size is None else size
         batch = _batch(objective, observed, points, tau, size)
         state = optimiser.init(objective, unknowns, coefficients)

@@ -100,6 +100,10 @@ class LearnedField(Objective):
         """Observations as a batch has them."""
         return observed
 
+    def columns(self, points: Any) -> tuple[Any, ...]:
+        """The coordinates of such points."""
+        return tuple(points.T)
+
     def partials(self, unknowns: Unknowns, coefficients: Coefficients, points: Any) -> dict[Partial, Any]:
         """The partial derivatives that occur in the equation, ``[points]`` each."""
         return self.equation.field_partials(self.field(unknowns, coefficients), tuple(points.T))

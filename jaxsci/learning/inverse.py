@@ -40,6 +40,7 @@ from jaxsci.learning.stages import NOISE, Stage, feature_stages, network_stages,
 from jaxsci.problems import Problem, Solution
 from jaxsci.problems.solution import sample
 
+_UNFITTED = 2.0  # mean square misfit in standard deviations above which the summary warns
 _UNDETERMINED = 1.0  # relative standard deviation above which a combination of coefficients counts as not determined
 
 
@@ -133,6 +134,10 @@ class Inverse:
             else:
                 lines.append(f"{name}: {ravel_pytree(low)[0].size} parameters")
         lines += [f"not determined: {direction}" for direction in self.undetermined]
+        if self._fit.known and self.misfit > _UNFITTED:
+            lines.append(
+                f"the field misses the data by {self.misfit**0.5:.1f} standard deviations: model, noise or features fail"
+            )
         if not self.settled:
             lines.append(f"the answer still depends on how strictly the equation holds (tau = {self.tau:.0e})")
         return "\n".join(lines)

@@ -219,7 +219,7 @@ def _observed(data: Data) -> Batch:
 def _term_size(objective: LearnedField, unknowns: Unknowns, coefficients: Coefficients, points: Any) -> Any:
     """Root mean square of the largest term of the linearised equations, over points and equations: a scalar."""
     values = objective.all_coefficients(unknowns, coefficients)
-    columns = getattr(points, "columns", None) or tuple(points.T)
+    columns = objective.columns(points)
     partials = objective.partials(unknowns, coefficients, points)
     zeros = {key: jnp.zeros_like(value) for key, value in partials.items()}
     function = lambda given: objective.equation.from_partials(given, columns, values)  # noqa: E731

@@ -47,6 +47,9 @@ class TabulatedField(LearnedField):
         triangle = _condense(self, table, observed.targets["data"], observed.weights["data"])
         return Batch({"data": triangle}, {"data": jnp.ones(len(triangle), triangle.dtype)}, {})
 
+    def columns(self, points):
+        return points.columns
+
     def partials(self, unknowns, coefficients, points):
         weights = unknowns["network"]["coefficients"]
         index = self.equation.equation.unknowns.index

@@ -98,6 +98,7 @@ def test_coefficients_of_any_unit_and_sign():
     assert 0 < low < high
 
 
+@pytest.mark.slow
 def test_what_the_data_cannot_tell_is_said():
     """Of a product only the product is seen: the quotient's direction is reported, and the product is sure all the same."""
     twice = js.Equation(lambda u, a, b: u.t + a * b * u, name="product")
@@ -154,6 +155,8 @@ GOOD = Observations({"t": T}, {"u": np.ones(20)}, 0.1)
         (Observations({"t": T}, {"v": T}), KeyError, "observed unknown 'v' does not exist; there is 'u'"),
         (Observations({"x": T}, {"u": T}), KeyError, "coordinate of the observations 'x' does not exist"),
         (Observations({}, {"u": T}), KeyError, "coordinate of the observations 't' missing"),
+        (Observations({"t": T}, {"v.t": T}), KeyError, "observed unknown 'v' does not exist; there is 'u'"),
+        (Observations({"t": T}, {"u.x": T}), ValueError, r"'u\.x' is no derivative of u; write u\.t with any of"),
         (Observations({"t": T}, {}), ValueError, "no values; give some of 'u'"),
         (Observations({"t": T}, {"u": T[:3]}), ValueError, r"t must be a number or have shape \(3,\) as the values"),
         (

@@ -151,7 +151,7 @@ def street(seeds: Sequence[int]) -> dict:
         noise = {name: 0.01 * value.std() for name, value in clean.items()}
         seen = {name: value + noise[name] * random.normal(size=count) for name, value in clean.items()}
         data = js.learning.Observations(points, seen, noise)
-        method = js.RandomFeatures(2000, scale=0.8, points=5000, grid=8)
+        method = js.RandomFeatures(1500, scale=0.8, points=4500, grid=8)
         inverse, wall, cpu = timed(
             guess.window(**intervals), data, "viscosity", method, positive="viscosity", key=jax.random.key(seed)
         )

@@ -37,6 +37,7 @@ _SETTLED = 0.1  # standard deviations by which coefficients may move in the last
 _WORSE = 1.2  # factor on the mean square misfit that shows that the field cannot follow
 _STRICT = 1e-2  # tau from which on a misfit of unknown noise says something
 _CHANCE = 4.0  # standard deviations of a chi-square variable that do not happen by chance
+_MANY = 100  # degrees of freedom that tell the noise to a tenth
 _STEPS = 30  # of one stage at most
 
 
@@ -97,7 +98,7 @@ def _contradicts(last: Stage, done: Stage) -> bool:
     freedom as tau took from the effective parameters (Wilks 1938, Ann. Math. Stat. 9, 60).
     """
     freedom = last.count - float(last.posterior.effective)
-    if freedom < last.count / 2:  # a field that goes through the data says nothing about their noise
+    if freedom < max(_MANY, last.count / 2):  # a field that goes through the data says nothing about their noise
         return False
     before, after = (stage.count * float(stage.posterior.misfit) for stage in (last, done))
     variance = max(before / freedom, 1.0 if last.known else 0.0)  # more than one where the noise was understated

@@ -86,6 +86,7 @@ def test_derivatives_are_observations():
     assert inverse.noise == {"u": NOISE, "u.x": NOISE}
 
 
+@pytest.mark.slow
 def test_features_that_cannot_follow_end_the_descent_early():
     """The equation is not pressed onto a field that cannot obey it, which would bend coefficient and interval."""
     poor, rich = fitted(12), fitted(120)

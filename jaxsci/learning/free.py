@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import diffrax
 import jax
@@ -16,6 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from jaxsci.equations.evaluation import Partial
+from jaxsci.equations.expression import split_letters
+from jaxsci.equations.partials import partial_derivatives
 from jaxsci.learning.conditions import HardConditions
 from jaxsci.learning.objective import Batch, Coefficients, Objective, Unknowns, residual
 from jaxsci.networks import Network
@@ -71,12 +74,15 @@ class LearnedField(Objective):
     """The objective of a learned field with free coefficients in scaled variables."""
 
     positive: tuple[str, ...] = ()
+    seen: tuple[Partial, ...] = ()  # what the observations are of
 
-    @staticmethod
-    def with_free(problem: Problem, network: Network, names: tuple[str, ...], positive: tuple[str, ...]) -> LearnedField:
+    @classmethod
+    def with_free(
+        cls, problem: Problem, network: Network, names: tuple[str, ...], positive: tuple[str, ...], seen: tuple[Partial, ...]
+    ) -> Self:
         equation = dataclasses.replace(residual(problem), defaults=())  # the coefficients are arguments
         conditions: Any = Open(problem) if problem.is_window else HardConditions(problem)
-        return LearnedField(conditions, network, equation, names, positive)
+        return cls(conditions, network, equation, names, positive, seen)
 
     def init(self, key, coefficients):
         unknowns = len(self.conditions.problem.unknowns)
@@ -85,6 +91,32 @@ class LearnedField(Objective):
 
     def all_coefficients(self, unknowns, coefficients):
         return dict(coefficients) | values_of(unknowns["coefficients"], coefficients, self.positive)
+
+    def at_equation(self, points: Any) -> Any:
+        """Points of the equation as its part of a batch has them."""
+        return points
+
+    def at_data(self, observed: Batch) -> Batch:
+        """Observations as a batch has them."""
+        return observed
+
+    def columns(self, points: Any) -> tuple[Any, ...]:
+        """The coordinates of such points."""
+        return tuple(points.T)
+
+    def partials(self, unknowns: Unknowns, coefficients: Coefficients, points: Any) -> dict[Partial, Any]:
+        """The partial derivatives that occur in the equation, ``[points]`` each."""
+        return self.equation.field_partials(self.field(unknowns, coefficients), tuple(points.T))
+
+    def part(self, name, unknowns, coefficients, points, target):
+        if name == "equation":
+            return self.residual(unknowns, coefficients, points)
+        coordinates, field = self.equation.coordinates, self.field(unknowns, coefficients)
+        names = self.equation.equation.unknowns
+        index = [tuple(split_letters(letters).count(c) for c in coordinates) for _, letters in self.seen]
+        values = partial_derivatives(field, tuple(points.T), sorted(set(index)))
+        columns = [values[i][:, names.index(key[0])] for i, key in zip(index, self.seen, strict=True)]
+        return jnp.stack(columns, axis=-1) - target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,25 +128,31 @@ class SolvedField:
     ts: tuple[float, ...]  # where the solver saves; between them its own interpolation
     free: tuple[str, ...]
     positive: tuple[str, ...] = ()
+    seen: tuple[Partial, ...] = ()  # what the observations are of: values of unknowns only
 
     def __hash__(self) -> int:
-        return hash((self.problem._static(), self.method, self.ts, self.free, self.positive))
+        return hash(self._key())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SolvedField) and self._key() == other._key()
 
     def _key(self) -> tuple:
-        return (self.problem._static(), self.method, self.ts, self.free, self.positive)
+        return (self.problem._static(), self.method, self.ts, self.free, self.positive, self.seen)
 
     @staticmethod
     def of(
-        problem: Problem, method: Any, times: np.ndarray, names: tuple[str, ...], positive: tuple[str, ...]
+        problem: Problem,
+        method: Any,
+        times: np.ndarray,
+        names: tuple[str, ...],
+        positive: tuple[str, ...],
+        seen: tuple[Partial, ...],
     ) -> SolvedField:
         if isinstance(method, Adaptive):
             method = dataclasses.replace(method.chosen(problem), adjoint=diffrax.ForwardMode(), estimate=False)
         elif hasattr(method, "estimate"):
             method = dataclasses.replace(method, estimate=False)
-        return SolvedField(problem, method, tuple(map(float, times)), names, positive)
+        return SolvedField(problem, method, tuple(map(float, times)), names, positive, seen)
 
     def init(self, key: Any, coefficients: Coefficients) -> Unknowns:
         return {"coefficients": start_of(self.free, coefficients)}
@@ -130,7 +168,8 @@ class SolvedField:
         return jax.vmap(lambda point: field(*point))(points)
 
     def rows(self, unknowns: Unknowns, coefficients: Coefficients, batch: Batch) -> Any:
-        gap = self.values(unknowns, coefficients, batch.points["data"]) - batch.targets["data"]
+        seen = np.asarray([self.problem.unknowns.index(name) for name, _ in self.seen])
+        gap = self.values(unknowns, coefficients, batch.points["data"])[:, seen] - batch.targets["data"]
         return (jnp.sqrt(batch.weights["data"]) * gap).ravel()
 
     def linearise(self, unknowns: Unknowns, coefficients: Coefficients, batch: Batch) -> tuple[Any, Any]:

@@ -40,6 +40,7 @@ from jaxsci.learning.stages import NOISE, Stage, feature_stages, network_stages,
 from jaxsci.problems import Problem, Solution
 from jaxsci.problems.solution import sample
 
+_UNFITTED = 2.0  # mean square misfit in standard deviations above which the summary warns
 _UNDETERMINED = 1.0  # relative standard deviation above which a combination of coefficients counts as not determined
 
 
@@ -51,7 +52,7 @@ class Inverse:
       coefficients: the free coefficients at their fitted values.
       solution: the fitted field, a `Solution` of the problem with these coefficients.
       posterior: the Gaussian of everything that was fitted; see `interval` and `spread`.
-      noise: standard deviation of the observations by unknown, as given or as estimated.
+      noise: standard deviation of the observations by name, as given or as estimated.
       misfit: mean square of the misfit in standard deviations: about one where the model is right and the noise as given.
       tau: the share of its terms by which the equation was allowed to fail in the last stage; zero through a solver.
       settled: whether the answer had ceased to depend on tau (always so through a solver).
@@ -133,6 +134,10 @@ class Inverse:
             else:
                 lines.append(f"{name}: {ravel_pytree(low)[0].size} parameters")
         lines += [f"not determined: {direction}" for direction in self.undetermined]
+        if self._fit.known and self.misfit > _UNFITTED:
+            lines.append(
+                f"the field misses the data by {self.misfit**0.5:.1f} standard deviations: model, noise or features fail"
+            )
         if not self.settled:
             lines.append(f"the answer still depends on how strictly the equation holds (tau = {self.tau:.0e})")
         return "\n".join(lines)
@@ -202,17 +207,16 @@ def fit(
         solution = _solution(fitted, problem, done, method, watch)
     else:
         solution = method.solve(fitted)
-    return _result(done, values, solution, observed, problem)
+    return _result(done, values, solution, observed)
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
-def _result(done: Stage, values: dict[str, Any], solution: Solution, data: Data, problem: Problem) -> Inverse:
+def _result(done: Stage, values: dict[str, Any], solution: Solution, data: Data) -> Inverse:
     size = np.asarray(data.noise, float)
-    seen = np.asarray(jnp.any(data.present, axis=0))
     sigma = size if data.known else size * NOISE * math.sqrt(float(done.posterior.variance))
-    noise = {name: float(sigma[i]) for i, name in enumerate(problem.unknowns) if seen[i]}
+    noise = dict(zip(data.names, sigma.tolist(), strict=True))
     return Inverse(
         values,
         solution,

@@ -26,14 +26,18 @@ from jaxsci.learning.optimiser import NOT_FINITE, RUNNING
 from jaxsci.learning.posterior import Posterior, posterior
 from jaxsci.learning.random_features import RandomFeatures
 from jaxsci.learning.sampling import even_points
-from jaxsci.learning.training import minimise, start, with_observations
+from jaxsci.learning.tabulated import TabulatedField
+from jaxsci.learning.training import minimise, start
 from jaxsci.problems import Problem
 
 _SHARES = tuple(10.0**-k for k in range(8))  # tau, stage by stage
+_FINE_SHARES = tuple(10.0 ** (-k / 2) for k in range(12))  # in a window, where it is the features that end the descent
 NOISE = 1e-2  # of an unknown's size: what is assumed until the misfit says better
 _SETTLED = 0.1  # standard deviations by which coefficients may move in the last stage, and share by which these may change
 _WORSE = 1.2  # factor on the mean square misfit that shows that the field cannot follow
 _STRICT = 1e-2  # tau from which on a misfit of unknown noise says something
+_CHANCE = 4.0  # standard deviations of a chi-square variable that do not happen by chance
+_MANY = 100  # degrees of freedom that tell the noise to a tenth
 _STEPS = 30  # of one stage at most
 
 
@@ -58,8 +62,8 @@ class Stage:
 def run_stages(stages: Iterator[Stage], progress: Progress) -> Stage:
     """Stage after stage, until the coefficients and their standard deviations no longer depend on tau.
 
-    Where the field cannot obey the equation more strictly (its residual no longer falls while the misfit grows), what is
-    left is the ansatz' own error, and the stage before is the answer.
+    Where the field cannot obey the equation more strictly (the misfit grows by more than chance, or the residual no longer
+    falls while it grows), what is left is the ansatz' own error, and the stage before is the answer.
     """
     last: Stage | None = None
     for done in stages:
@@ -71,7 +75,8 @@ def run_stages(stages: Iterator[Stage], progress: Progress) -> Stage:
             misfits = [float(stage.posterior.misfit) for stage in (last, done)]
             worse = not misfits[1] < _WORSE * misfits[0]
             wrong = not misfits[1] < _WORSE if done.known else last.tau <= _STRICT  # misfits grow while tau is large
-            if not settled and done.residual > last.residual / 2 and worse and wrong:
+            stuck = done.residual > last.residual / 2 and worse and wrong
+            if not settled and (stuck or _contradicts(last, done)):
                 return last
         done = dataclasses.replace(done, settled=settled, steps=done.steps + (last.steps if last else 0))
         if progress is not None:
@@ -86,6 +91,21 @@ def run_stages(stages: Iterator[Stage], progress: Progress) -> Stage:
     return last
 
 
+def _contradicts(last: Stage, done: Stage) -> bool:
+    """Whether the stricter equation costs more than the freedom that it takes away: a likelihood ratio test.
+
+    Where field and equation are right, the sum of whitened squares rises by a chi-square variable with as many degrees of
+    freedom as tau took from the effective parameters (Wilks 1938, Ann. Math. Stat. 9, 60).
+    """
+    freedom = last.count - float(last.posterior.effective)
+    if freedom < max(_MANY, last.count / 2):  # a field that goes through the data says nothing about their noise
+        return False
+    before, after = (stage.count * float(stage.posterior.misfit) for stage in (last, done))
+    variance = max(before / freedom, 1.0 if last.known else 0.0)  # more than one where the noise was understated
+    taken = max(float(last.posterior.effective - done.posterior.effective), 1.0)
+    return not after - before < variance * (taken + _CHANCE * math.sqrt(2 * taken))
+
+
 def _flat(done: Stage) -> np.ndarray:
     return np.asarray(ravel_pytree(done.unknowns["coefficients"])[0])
 
@@ -96,22 +116,27 @@ def feature_stages(
     """Frozen features: Levenberg-Marquardt with hardly any damping, at points that stay."""
     draws, spots = jax.random.split(key)
     layer = Frozen.of(method, len(problem.coordinates), int(jax.random.randint(draws, (), 0, 2**31 - 1)))
-    objective = LearnedField.with_free(problem, layer, names, positive)
+    kind = (
+        TabulatedField if problem.is_window else LearnedField
+    )  # behind conditions a field need not be linear in its features
+    objective = kind.with_free(problem, layer, names, positive, data.seen)
     coefficients = problem.coefficients
     unknowns = objective.init(key, coefficients)
-    points = even_points(objective, spots, method.points or 4 * _units(method))
+    points = objective.at_equation(even_points(objective, spots, method.points or 4 * _units(method)))
+    observed = objective.at_data(_observed(data))
+    least = min(1e-2, 1 / data.total)  # share by which the loss must fall: the likelihood knows differences of order one
     optimiser = LevenbergMarquardt(damping=1e-8)
     deadline = time.perf_counter() + (math.inf if method.budget is None else method.budget)
     size = None
-    for tau in _SHARES:
+    for tau in _FINE_SHARES if problem.is_window else _SHARES:
         size = _term_size(objective, unknowns, coefficients, points) if size is None else size
-        batch = _batch(objective, data, points, tau, size)
+        batch = _batch(objective, observed, points, tau, size)
         state = optimiser.init(objective, unknowns, coefficients)
         losses, stopped = [math.inf], "steps"
         while len(losses) < _STEPS:
             state = optimiser.advance(objective, coefficients, state, batch, 1)
             losses.append(float(state.loss))  # before the step
-            if int(state.status) != RUNNING or not losses[-1] < 0.99 * losses[max(len(losses) - 4, 0)]:
+            if int(state.status) != RUNNING or not losses[-1] < (1 - least) * losses[max(len(losses) - 4, 0)]:
                 stopped = "not finite" if int(state.status) == NOT_FINITE else "converged"
                 break
             if time.perf_counter() > deadline:
@@ -140,7 +165,7 @@ def network_stages(
 ) -> Iterator[Stage]:
     """A network: all optimisers of the method for the first stage, the last of them for the others."""
     optimisers = method.optimiser if isinstance(method.optimiser, tuple) else (method.optimiser,)
-    objective = LearnedField.with_free(problem, method.network, names, positive)
+    objective = LearnedField.with_free(problem, method.network, names, positive, data.seen)
     coefficients, keys = problem.coefficients, jax.random.split(key, 64)
     state = start(objective, coefficients, keys[0])
     count = optimisers[-1].count(sum(leaf.size for leaf in jax.tree.leaves(state.unknowns)), len(problem.equation.residuals))
@@ -148,7 +173,7 @@ def network_stages(
     deadline = time.perf_counter() + Budget.of(method.budget).seconds
     for stage, tau in enumerate(_SHARES[:5]):
         size = _term_size(objective, state.unknowns, coefficients, points)
-        whole = _batch(objective, data, points, tau, size)
+        whole = _batch(objective, _observed(data), points, tau, size)
         observed = Batch(*({"data": group["data"]} for group in whole))
         # The equation counts by its mean square; the data are scaled to it.
         factor = len(points) * whole.weights["equation"][0, 0]
@@ -179,12 +204,11 @@ def network_stages(
         )
 
 
-def _batch(objective: LearnedField, data: Data, points: Any, tau: float, size: Any) -> Batch:
+def _batch(objective: LearnedField, observed: Batch, points: Any, tau: float, size: Any) -> Batch:
     """Collocation points and observations, weighted so that the loss is the mean square misfit in standard deviations."""
-    observed = _observed(data)
-    whole = with_observations(objective, points, observed)
-    equation = whole.weights["equation"] / (tau * size) ** 2
-    return whole._replace(weights=whole.weights | {"equation": equation})
+    count, rows = len(jax.tree.leaves(points)[0]), len(objective.equation.equation.residuals)
+    weights = {"equation": jnp.full((count, rows), 1 / (count * (tau * size) ** 2))}
+    return Batch({"equation": points} | observed.points, weights | observed.weights, dict(observed.targets))
 
 
 def _observed(data: Data) -> Batch:
@@ -196,8 +220,8 @@ def _observed(data: Data) -> Batch:
 def _term_size(objective: LearnedField, unknowns: Unknowns, coefficients: Coefficients, points: Any) -> Any:
     """Root mean square of the largest term of the linearised equations, over points and equations: a scalar."""
     values = objective.all_coefficients(unknowns, coefficients)
-    columns = tuple(points.T)
-    partials = objective.equation.field_partials(objective.field(unknowns, coefficients), columns)
+    columns = objective.columns(points)
+    partials = objective.partials(unknowns, coefficients, points)
     zeros = {key: jnp.zeros_like(value) for key, value in partials.items()}
     function = lambda given: objective.equation.from_partials(given, columns, values)  # noqa: E731
     terms = [jax.jvp(function, (partials,), (zeros | {key: value},))[1] for key, value in partials.items()]
@@ -214,7 +238,12 @@ def _relative(objective: LearnedField, unknowns: Unknowns, coefficients: Coeffic
 
 def through_solver(problem: Problem, data: Data, names: Any, positive: Any, method: Any, progress: Progress) -> Stage:
     """Levenberg-Marquardt on the coefficients alone."""
-    objective = SolvedField.of(problem, method, _times(problem, data), names, positive)
+    derivative = next((name for name, (_, letters) in zip(data.names, data.seen, strict=True) if letters), None)
+    if derivative is not None:
+        raise ValueError(
+            f"fit: {derivative} is a derivative, which only js.RandomFeatures(...) and js.Neural(...) can be fitted to."
+        )
+    objective = SolvedField.of(problem, method, _times(problem, data), names, positive, data.seen)
     coefficients = problem.coefficients
     unknowns = objective.init(None, coefficients)
     batch = _observed(data)
@@ -279,10 +308,13 @@ class Frozen:
         return {"coefficients": jnp.zeros((outputs, self.units))}
 
     def apply(self, parameters: Mapping[str, Any], z: Any) -> Any:
-        dtype = parameters["coefficients"].dtype
+        return parameters["coefficients"] @ self.units_at(z.astype(parameters["coefficients"].dtype))
+
+    def units_at(self, z: Any) -> Any:
+        """All units at inputs, ``[M]``."""
         # Behind a barrier, or the compiler multiplies constants with constants for seconds.
-        weights, biases = jax.lax.optimization_barrier([jnp.asarray(a, dtype) for a in _frozen(self, z.shape[-1])])
-        return parameters["coefficients"] @ jnp.tanh(z @ weights + biases)
+        weights, biases = jax.lax.optimization_barrier([jnp.asarray(a, z.dtype) for a in _frozen(self, z.shape[-1])])
+        return jnp.tanh(z @ weights + biases)
 
 
 @functools.lru_cache(maxsize=16)

@@ -46,6 +46,9 @@ class RandomFeatures:
         before its own: ``("viscosity", (0.01, 0.003))``.
       corners: of a steady problem: whether the corners of the box get features of their own, in the square root of the
         distance. They help where the solution is not smooth there, as between walls at rest.
+      weak: of a steady problem in a box: whether the residual is measured in the norm in which it bounds the solution's error,
+        `learning.DualNorm`, on a grid of Gauss points. It helps where the highest derivatives are large: with boundary layers,
+        with corners, in equations of fourth order.
       lifts: of a steady problem, by unknown, a function that takes what is prescribed; see `learning.HardConditions`.
     Error estimate: the residual integrated over time and carried along by the linearised equation, relative to the field; for
       steady problems and those of second order in time the residual relative to its largest term.
@@ -70,6 +73,7 @@ class RandomFeatures:
     grid: int = 64
     continuation: tuple[str, tuple[float, ...]] | None = None
     corners: bool = False
+    weak: bool = False
     lifts: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self):
@@ -93,6 +97,8 @@ class RandomFeatures:
         key = jax.random.key(0) if key is None else key
         if problem.is_steady:
             return solve_steady(dataclasses.replace(self, n=self.n or 600), problem, key, progress)
+        if self.weak:
+            raise ValueError(f"RandomFeatures: weak=True is for steady problems, but {problem.name} has a t; leave it out.")
         with Stopwatch() as watch:
             if _marches(problem):
                 march = March(problem, SmoothedStart(problem), _equation(problem), self._options(problem), key, progress)

@@ -16,6 +16,7 @@ from jaxsci.learning.certificate import Certificate as Certificate
 from jaxsci.learning.certificate import certify as certify
 from jaxsci.learning.conditions import HardConditions as HardConditions
 from jaxsci.learning.curriculum import Curriculum as Curriculum
+from jaxsci.learning.dual_norm import DualNorm as DualNorm
 from jaxsci.learning.first_order import FirstOrder as FirstOrder
 from jaxsci.learning.inverse import Inverse as Inverse
 from jaxsci.learning.inverse import fit as fit

@@ -47,6 +47,9 @@ class RandomFeatures:
         before its own: ``("viscosity", (0.01, 0.003))``.
       corners: of a steady problem: whether the corners of the box get features of their own, in the square root of the
         distance. They help where the solution is not smooth there, as between walls at rest.
+      weak: of a steady problem in a box: whether the residual is measured in the norm in which it bounds the solution's error,
+        `learning.DualNorm`, on a grid of Gauss points. It helps where the highest derivatives are large: with boundary layers,
+        with corners, in equations of fourth order.
       lifts: of a steady problem, by unknown, a function that takes what is prescribed; see `learning.HardConditions`.
       estimate: of problems that are not marched, compute the error estimate by `jaxsci.learning.certify`; without it the
         estimate is the residual relative to its largest term: an indication.
@@ -73,6 +76,7 @@ class RandomFeatures:
     grid: int = 64
     continuation: tuple[str, tuple[float, ...]] | None = None
     corners: bool = False
+    weak: bool = False
     lifts: tuple[tuple[str, Any], ...] = ()
     estimate: bool = True
 

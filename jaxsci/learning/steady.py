@@ -24,9 +24,10 @@ from jaxsci.equations.evaluation import partials_in
 from jaxsci.equations.partials import partial_derivatives
 from jaxsci.equations.residual import PointwiseResidual, residual
 from jaxsci.equations.splitting import split
-from jaxsci.learning.collocation import in_domain, is_free
+from jaxsci.learning.collocation import in_box, in_domain, is_free
 from jaxsci.learning.conditions import HardConditions
 from jaxsci.learning.distance import Point
+from jaxsci.learning.dual_norm import DualNorm
 from jaxsci.learning.features import draw
 from jaxsci.learning.least_squares import least_squares
 from jaxsci.learning.places import Place, places_of
@@ -79,7 +80,8 @@ def solve_steady(method: Any, problem: Problem, key: Any, progress: Callable[[st
     with Stopwatch() as watch:
         conditions = HardConditions(problem, dict(method.lifts))
         equation = dataclasses.replace(residual(problem), defaults=())  # the coefficients are arguments
-        fitter = SteadyFitter(conditions, places_of(problem, method.corners), equation, _is_linear(problem))
+        norm = DualNorm.of(problem) if method.weak else None
+        fitter = SteadyFitter(conditions, places_of(problem, method.corners), equation, _is_linear(problem), norm)
         fit = _best(method, fitter, problem, key, progress)
         features = fit.features._replace(constants=gauge(fitter, problem, fit.features))
         field = SteadyField(conditions, fitter.places, problem, features)
@@ -151,6 +153,7 @@ class SteadyFitter:
     places: tuple[Place, ...]
     equation: PointwiseResidual
     is_linear: bool
+    norm: DualNorm | None = None  # what the residual is measured in; by default the mean square over points
 
     def fit(
         self, problem: Problem, method: Any, count: int, scale: float, key: Any, before: SteadyFit | None = None
@@ -159,17 +162,17 @@ class SteadyFitter:
         drawing, fitting, judging = jax.random.split(key, 3)
         features = self.draw(count, scale, drawing) if before is None else before.features
         rows = math.ceil(count * (method.points or 4 * method.n) / method.n)
-        samples = _sample(self.conditions, self.places, features, problem, spread(problem, self.places, rows, fitting))
+        samples = _sample(self.conditions, self.places, features, problem, self.points(problem, rows, fitting))
         coefficients = features.coefficients
-        size, _ = map(float, _measure(self.equation, samples, coefficients, problem))
+        size, _ = map(float, _measure(self.equation, self.norm, samples, coefficients, problem))
         iterations = 0
         while iterations < (1 if self.is_linear else _MOST):
-            change = _gauss_newton(self.equation, samples, coefficients, problem)
+            change = _gauss_newton(self.equation, self.norm, samples, coefficients, problem)
             iterations += 1
             before_step = size
             for halvings in range(6):
                 candidate = jax.tree.map(lambda c, d, h=0.5**halvings: c + h * d, coefficients, change)
-                size, _ = map(float, _measure(self.equation, samples, candidate, problem))
+                size, _ = map(float, _measure(self.equation, self.norm, samples, candidate, problem))
                 if size < before_step:  # false for NaN
                     coefficients = candidate
                     break
@@ -178,10 +181,18 @@ class SteadyFitter:
             if halvings == 0 and size > 0.5 * before_step:
                 break
         features = features._replace(coefficients=coefficients)
-        fresh = _sample(self.conditions, self.places, features, problem, spread(problem, self.places, rows, judging))
-        size, term = map(float, _measure(self.equation, fresh, coefficients, problem))
+        unseen = self.points(problem, rows if self.norm is None else 5 * rows // 4, judging)
+        fresh = _sample(self.conditions, self.places, features, problem, unseen)
+        size, term = map(float, _measure(self.equation, self.norm, fresh, coefficients, problem))
         size = size if math.isfinite(size) else math.inf
         return SteadyFit(features, size, size / max(term, 1e-300), iterations)
+
+    def points(self, problem: Problem, count: int, key: Any) -> tuple[Any, ...]:
+        """At least `count` collocation points, those of the norm where there is one."""
+        if self.norm is None:
+            return spread(problem, self.places, count, key)
+        along = math.ceil(count ** (1 / len(problem.coordinates)))
+        return in_box(problem.domain, jnp.stack(self.norm.fractions(along), axis=1))
 
     def draw(self, count: int, scale: float, key: Any) -> Features:
         """Half of the units for the box and half for all places together; all for the box where there are none."""
@@ -241,8 +252,10 @@ def _residual(equation: PointwiseResidual, samples: _Samples, coefficients: dict
     return lambda values: equation.from_partials(values, samples.columns, problem.coefficients), partials
 
 
-@functools.partial(jax.jit, static_argnames=("equation",))
-def _gauss_newton(equation: PointwiseResidual, samples: _Samples, coefficients: dict[str, Any], problem: Problem) -> Any:
+@functools.partial(jax.jit, static_argnames=("equation", "norm"))
+def _gauss_newton(
+    equation: PointwiseResidual, norm: DualNorm | None, samples: _Samples, coefficients: dict[str, Any], problem: Problem
+) -> Any:
     """The change of the coefficients that solves the linearised residual in least squares."""
     function, partials = _residual(equation, samples, coefficients, problem)
     zeros = {key: jnp.zeros_like(value) for key, value in partials.items()}
@@ -252,19 +265,21 @@ def _gauss_newton(equation: PointwiseResidual, samples: _Samples, coefficients: 
         term = slope[:, :, None] * samples.features[key][:, None, :]  # [points, equations, M]
         columns[key[0]] = columns[key[0]] + term if key[0] in columns else term
     value = function(partials)
-    jacobian = jnp.concatenate([columns[u] for u in problem.unknowns], axis=2).reshape(value.size, -1)
-    change = least_squares(jacobian, -value.reshape(-1))
+    jacobian = jnp.concatenate([columns[u] for u in problem.unknowns], axis=2)
+    if norm is not None:
+        jacobian, value = norm(jacobian), norm(value)
+    change = least_squares(jacobian.reshape(value.size, -1), -value.reshape(-1))
     return dict(zip(problem.unknowns, jnp.split(change, len(problem.unknowns)), strict=True))
 
 
-@functools.partial(jax.jit, static_argnames=("equation",))
+@functools.partial(jax.jit, static_argnames=("equation", "norm"))
 def _measure(
-    equation: PointwiseResidual, samples: _Samples, coefficients: dict[str, Any], problem: Problem
+    equation: PointwiseResidual, norm: DualNorm | None, samples: _Samples, coefficients: dict[str, Any], problem: Problem
 ) -> tuple[Any, Any]:
     """Root mean square of the residual and of the largest of its linearised terms."""
     function, partials = _residual(equation, samples, coefficients, problem)
     zeros = {key: jnp.zeros_like(value) for key, value in partials.items()}
-    size = lambda values: jnp.sqrt(jnp.mean(values**2))  # noqa: E731
+    size = lambda values: jnp.sqrt(jnp.mean((values if norm is None else norm(values)) ** 2))  # noqa: E731
     terms = [jax.jvp(function, (partials,), ({**zeros, key: value},))[1] for key, value in partials.items()]
     return size(function(partials)), jnp.max(jnp.stack([size(term) for term in terms]))
 

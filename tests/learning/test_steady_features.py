@@ -7,6 +7,7 @@ import pytest
 from conftest import solved
 
 import jaxsci as js
+from jaxsci.learning import DualNorm
 from jaxsci.learning.collocation import in_domain, is_free
 from jaxsci.learning.places import places_of
 from jaxsci.learning.steady import spread
@@ -117,3 +118,51 @@ def test_networks_on_a_domain_with_a_hole():
     method = js.Neural(js.networks.MLP((12, 12)), js.learning.LevenbergMarquardt(max_steps=40), grid=8, estimate=False)
     solution = js.solve(annulus(), method)
     assert error_inside(solution, lambda x, y: np.log(np.hypot(x, y))) < 1e-2
+
+
+def test_the_norm_that_goes_with_an_equation():
+    problem = js.problems.steady_regularised_cavity()
+    norm = DualNorm.of(problem)
+    assert norm.powers == (2,)  # of fourth order
+    assert DualNorm.of(js.problems.steady_kovasznay()).powers == (1, 1, 0)  # two of momentum, one of mass
+    x, y = norm.fractions(20)
+    wave = jnp.sin(3 * jnp.pi * x) * jnp.sin(4 * jnp.pi * y)
+    size = jnp.sqrt(jnp.mean(norm(wave[:, None]) ** 2))
+    np.testing.assert_allclose(size, 0.5 / (25 * np.pi**2), rtol=1e-4)  # waves beyond the grid's alias
+    columns = jnp.stack([wave, 2 * wave], axis=1)[:, None]
+    np.testing.assert_allclose(norm(columns)[..., 1], 2 * norm(wave[:, None]), rtol=1e-12, atol=1e-15)
+    longer = DualNorm((2.0, 1.0), (1,))(wave[:, None])
+    np.testing.assert_allclose(jnp.sqrt(jnp.mean(longer**2)), 0.5 / (np.pi * np.hypot(1.5, 4)), rtol=2e-3)
+
+
+@pytest.mark.slow
+def test_cavity_in_its_norm():
+    """Beside the same features with the mean square of the residual: the norm is what makes the difference."""
+    problem = js.problems.steady_regularised_cavity()
+    flow = js.solvers.steady_cavity(0.01, n=24, regularised=True)
+    where = jnp.asarray(np.random.default_rng(1).uniform(0, 1, (2, 400)))
+    truth = jax.vmap(flow.stream_function)(*where)
+    errors = []  # measured 3e-4 and 4e-3
+    for weak in (True, False):
+        solution = js.solve(problem, js.RandomFeatures(160, scale=1.0, points=400, weak=weak, grid=8))
+        ours = jax.jit(jax.vmap(solution.field))(*where)[:, 0]
+        errors.append(float(jnp.linalg.norm(ours - truth) / jnp.linalg.norm(truth)))
+    assert errors[0] < 2e-3
+    assert errors[1] > 5 * errors[0]
+
+
+def test_poisson_in_its_norm():
+    problem = js.problems.poisson()
+    solution = js.solve(problem, js.RandomFeatures(150, scale=1.0, points=400, weak=True))
+    assert js.relative_l2(solution, problem.reference()) < 8e-9  # measured 8e-10
+
+
+def test_the_norm_wants_a_steady_problem_in_a_box():
+    method = js.RandomFeatures(40, weak=True)
+    with pytest.raises(ValueError, match="weak=True is for boxes with walls on all sides, but it has solids"):
+        js.solve(js.problems.laplace_four_discs(), method)
+    with pytest.raises(ValueError, match="weak=True is for steady problems, but heat has a t"):
+        js.solve(js.problems.heat(), method)
+    round_about = js.Problem(LAPLACE, js.Box(x=(0, 1), y=(0, 1)), boundary={"y": D(0)})
+    with pytest.raises(ValueError, match="but x is periodic"):
+        js.solve(round_about, method)

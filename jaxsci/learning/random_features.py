@@ -102,6 +102,8 @@ class RandomFeatures:
         if problem.is_steady:
             solution = solve_steady(dataclasses.replace(self, n=self.n or 600), problem, key, progress)
             return certified(solution) if self.estimate else solution
+        if self.weak:
+            raise ValueError(f"RandomFeatures: weak=True is for steady problems, but {problem.name} has a t; leave it out.")
         with Stopwatch() as watch:
             if _marches(problem):
                 march = March(problem, SmoothedStart(problem), _equation(problem), self._options(problem), key, progress)

@@ -5,7 +5,7 @@ r"""A residual measured in the norm that goes with its equation: by sine coeffic
 for an equation of order 2 m or 2 m + 1. It bounds the error of the solution with its first m derivatives, where the mean square
 of r asks for 2 m: a fit in it does not spend itself on walls and corners where the highest derivatives are large.
 
-Reference: Bochev & Gunzburger (2009), *Least-Squares Finite Element Methods*, section 2.2 (norms that fit), 5.6 (dual norms).
+Reference: Bramble, Lazarov & Pasciak (1997), Math. Comput. 66, 935: least squares in a dual norm.
 """
 
 from __future__ import annotations

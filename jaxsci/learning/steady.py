@@ -4,7 +4,8 @@ r"""Random features on steady problems: one least-squares solve where the equati
 
 A feature sees the box (z is the ansatz' inputs) or the neighbourhood of one place where the solution varies fast, in
 coordinates in which it varies slowly (`jaxsci.learning.places`): around a disc, at a corner that juts into the domain.  Points
-are spread accordingly.  An unknown of which only derivatives occur, a pressure between walls, is without mean.
+are spread accordingly, or are those of the norm that goes with the equation (`jaxsci.learning.dual_norm`).  An unknown
+of which only derivatives occur, a pressure between walls, is without mean.
 """
 
 from __future__ import annotations
@@ -178,7 +179,7 @@ class SteadyFitter:
                     break
             else:
                 break
-            if halvings == 0 and size > 0.5 * before_step:
+            if halvings == 0 and size > 0.9 * before_step:
                 break
         features = features._replace(coefficients=coefficients)
         unseen = self.points(problem, rows if self.norm is None else 5 * rows // 4, judging)

@@ -104,7 +104,7 @@ def test_windows_follow_what_one_network_of_their_size_does_not():
 
 
 def test_windows_find_their_lengths():
-    strict, loose = solved(Windows(tolerance=1e-5, first=1.0)), solved(Windows(tolerance=1e-1, first=0.25))
+    strict, loose = solved(Windows(tolerance=1e-7, first=1.0)), solved(Windows(tolerance=1e-1, first=0.25))
     assert strict.stats["windows"] > loose.stats["windows"]
     assert error(strict) < 1e-5 < error(solved(None))  # measured 1.1e-6
     ends = np.asarray(loose.field.frames.window.end)

@@ -104,14 +104,17 @@ class RandomFeatures:
             return certified(solution) if self.estimate else solution
         if self.weak:
             raise ValueError(f"RandomFeatures: weak=True is for steady problems, but {problem.name} has a t; leave it out.")
+        marches = _marches(problem)
         with Stopwatch() as watch:
-            if _marches(problem):
-                march = March(problem, SmoothedStart(problem), _equation(problem), self._options(problem), key, progress)
+            if marches:
+                march = March(
+                    problem, SmoothedStart(problem), _equation(problem), self._options(problem, marches), key, progress
+                )
                 field = march.run()
                 judged = [(fit.judgement.residual, fit.judgement.relative) for fit in march.fits]
                 counts = [(fit.iterations, fit.slab.coefficients.size) for fit in march.fits]
             else:
-                fits = SpaceTimeMarch(self._options(problem), Fitter.of(problem), key, progress).run()
+                fits = SpaceTimeMarch(self._options(problem, marches), Fitter.of(problem), key, progress).run()
                 slabs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(fit.slab for fit in fits))
                 field = FeatureField(HardConditions(problem), problem, slabs)
                 judged = [(fit.residual, fit.relative) for fit in fits]
@@ -119,7 +122,7 @@ class RandomFeatures:
         ts = jnp.asarray(saved_times(problem, ts), jnp.result_type(float))
         grid = {name: jnp.linspace(*problem.domain[name], self.grid + 1) for name in problem.domain.space}
         fields = sample(field, ts, grid, problem.solids)
-        error = march.error_estimate(fields) if _marches(problem) else max(float(relative) for _, relative in judged)
+        error = march.error_estimate(fields) if marches else max(float(relative) for _, relative in judged)
         stats = {
             "slabs": len(judged),
             "residual": max(float(residual) for residual, _ in judged),
@@ -129,10 +132,10 @@ class RandomFeatures:
         }
         error = jnp.asarray(error, fields.dtype)
         solution = Solution(problem, ts, grid, fields, field, error, stats, watch.cost(training=True))
-        return certified(solution) if self.estimate and not _marches(problem) else solution
+        return certified(solution) if self.estimate and not marches else solution
 
-    def _options(self, problem: Problem) -> Options:
-        if _marches(problem):
+    def _options(self, problem: Problem, marches: bool) -> Options:
+        if marches:
             count = self.n or (200 if len(problem.domain.space) < 2 else 400)
             return Options(count, self.points or 3 * count, self.tolerance, self.scale, self.budget)
         count = self.n or 600
@@ -140,7 +143,11 @@ class RandomFeatures:
 
 
 def _marches(problem: Problem) -> bool:
-    """Whether short slabs carry it: what is of first order in time, and waves in periodic boxes."""
+    """Whether short slabs carry it: what is of first order in time, and waves in periodic boxes. Their separable units hold
+    values by a factor; walls with slopes (Neumann's and Robin's, where no mirror holds them) need units of space and time."""
+    conditions = HardConditions(problem)
+    if any(conditions.needs_slopes(name) for name in problem.unknowns):
+        return False
     first = all(problem.time_order(name) <= 1 for name in problem.unknowns)
     return first or not any(problem.walls(axis) for axis in problem.domain.space)
 

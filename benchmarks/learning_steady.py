@@ -4,9 +4,10 @@
     python benchmarks/learning_steady.py --only poisson  rows whose name contains the word
     python benchmarks/learning_steady.py --seeds 5
 
-An error is the median over the seeds, relative L2; so are seconds of wall time and of the processor, compilation included and certificates left out.
-`solver_seconds` is what a numerical solver of this package takes to the same error, null where none solves the problem.
-The two rows of COMSOL files need the folder of data that others made: `--data FOLDER`; they are left out without.
+An error is the median over the seeds, relative L2; so are seconds of wall time and of the processor, compilation included and
+certificates left out. `solver_seconds` is what a numerical solver of this package takes to the same error, null where none
+solves the problem. The two rows of COMSOL files need the folder of data that others made: `--data FOLDER`; they are left out
+without.
 """
 
 from __future__ import annotations

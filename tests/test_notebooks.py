@@ -38,6 +38,7 @@ SAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [pytest.param(path, marks=pytest.mark.slow) if path.stem.startswith("02") else path for path in SOURCES],

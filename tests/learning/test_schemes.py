@@ -88,6 +88,7 @@ FIRST = FirstOrder(steps=60, points=100, resample=30)
 SECOND = LevenbergMarquardt(points=100, steps=15, resample=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimiser", [FIRST, pytest.param(SECOND, marks=pytest.mark.slow)], ids=["first", "second"])
 def test_the_same_problem_in_other_units_is_the_same_fit(optimiser):
     """On [0, 1] with u ~ 1 and on [0, 100] with u ~ 1e3."""

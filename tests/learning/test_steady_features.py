@@ -60,6 +60,7 @@ def test_a_domain_that_is_no_box():
     assert jnp.isfinite(solution.fields).all()
 
 
+@pytest.mark.slow
 def test_places_and_points():
     four, corner = js.problems.laplace_four_discs(), re_entrant()
     assert [place.is_corner for place in places_of(four)] == [False] * 4

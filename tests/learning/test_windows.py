@@ -93,6 +93,7 @@ def error(solution):
     return js.relative_l2(solution, logistic().reference())
 
 
+@pytest.mark.slow
 def test_windows_follow_what_one_network_of_their_size_does_not():
     one, three = solved(None), solved(3)
     assert "windows" not in one.stats

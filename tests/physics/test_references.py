@@ -129,7 +129,7 @@ def test_kdv_reference_agrees_with_another_integrator():
     assert relative(ours.fields[:, :, ::4], theirs.fields) < float(ours.error_estimate)
 
 
-FOURIER = [n for n in WITH_RECIPE if CATALOGUE[n].build()._reference.recipe == "spectral"]
+FOURIER = [n for n in WITH_RECIPE if getattr(CATALOGUE[n].build()._reference, "recipe", None) == "spectral"]
 
 
 @pytest.mark.slow

@@ -104,19 +104,19 @@ class RandomFeatures:
             return certified(solution) if self.estimate else solution
         if self.weak:
             raise ValueError(f"RandomFeatures: weak=True is for steady problems, but {problem.name} has a t; leave it out.")
-        marches = _marches(problem)
         with Stopwatch() as watch:
+            conditions = SmoothedStart(problem)
+            marches = _marches(conditions)
             if marches:
-                march = March(
-                    problem, SmoothedStart(problem), _equation(problem), self._options(problem, marches), key, progress
-                )
+                march = March(problem, conditions, _equation(problem), self._options(problem, marches), key, progress)
                 field = march.run()
                 judged = [(fit.judgement.residual, fit.judgement.relative) for fit in march.fits]
                 counts = [(fit.iterations, fit.slab.coefficients.size) for fit in march.fits]
             else:
-                fits = SpaceTimeMarch(self._options(problem, marches), Fitter.of(problem), key, progress).run()
+                fitter = Fitter.of(problem)
+                fits = SpaceTimeMarch(self._options(problem, marches), fitter, key, progress).run()
                 slabs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(fit.slab for fit in fits))
-                field = FeatureField(HardConditions(problem), problem, slabs)
+                field = FeatureField(fitter.conditions, problem, slabs)
                 judged = [(fit.residual, fit.relative) for fit in fits]
                 counts = [(fit.iterations, fit.slab.coefficients.size) for fit in fits]
         ts = jnp.asarray(saved_times(problem, ts), jnp.result_type(float))
@@ -142,10 +142,10 @@ class RandomFeatures:
         return Options(count, self.points or 4 * count, self.tolerance, self.scale, self.budget)
 
 
-def _marches(problem: Problem) -> bool:
+def _marches(conditions: HardConditions) -> bool:
     """Whether short slabs carry it: what is of first order in time, and waves in periodic boxes. Their separable units hold
     values by a factor; walls with slopes (Neumann's and Robin's, where no mirror holds them) need units of space and time."""
-    conditions = HardConditions(problem)
+    problem = conditions.problem
     if any(conditions.needs_slopes(name) for name in problem.unknowns):
         return False
     first = all(problem.time_order(name) <= 1 for name in problem.unknowns)

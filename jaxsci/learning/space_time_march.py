@@ -56,8 +56,6 @@ class SpaceTimeMarch:
         return self.fitter.problem
 
     def run(self) -> list[Fitted]:
-        if self.problem.is_steady:
-            return [self._best_fit([], 0.0, 1.0)]
         start, end = self.problem.domain["t"]
         began, done, fits, hopeless = time.perf_counter(), start, [], False
         length = (end - start) * (1.0 if self.fitter.is_linear else 1 / 8)

@@ -56,3 +56,11 @@ def test_jumps_and_kinks_that_diffuse_all_around_are_refused():
         SmoothedStart(kinked(start=lambda x: x))
     with pytest.raises(ValueError, match=r"jumps by 0 and its slope by 4 there \(a slope may, where diffusion reaches less"):
         SmoothedStart(kinked(diffusivity=1.0))
+
+
+def test_random_features_start_from_a_kink():
+    solution = js.solve(kinked(), js.RandomFeatures(24, tolerance=1e-2, grid=8), ts=[0.0, 0.5])
+    x = np.asarray(solution.grid["x"])
+    np.testing.assert_allclose(solution["u"][0], x**2, atol=1e-12)
+    assert abs(float(solution["u"][-1, 0])) < 0.95  # the seam, 1 at the start, is rounded off
+    assert float(solution.error_estimate) < 0.1

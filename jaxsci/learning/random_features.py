@@ -19,6 +19,7 @@ from jaxsci.learning.marching import March, Options
 from jaxsci.learning.neural import advise_float64, require_concrete
 from jaxsci.learning.smoothed_start import SmoothedStart
 from jaxsci.learning.space_time_march import FeatureField, SpaceTimeMarch
+from jaxsci.learning.standing_waves import StandingWaves
 from jaxsci.learning.steady import solve_steady
 from jaxsci.problems import Problem, Solution, saved_times
 from jaxsci.problems.solution import sample
@@ -32,8 +33,9 @@ class RandomFeatures:
     with a separable network, random tanh units of space (on periodic boxes the waves of whole wavenumbers) times polynomials of
     time, in slabs that each start from the field that the one before has reached. A slab's length follows the polynomials' last
     terms. On one axis the units see a coordinate that is fine where the field varies quickly, chosen anew when the residual at
-    unseen points exceeds the tolerance. Steady problems, and waves between walls in a few long slabs, are fitted with
-    random tanh units of all coordinates together. Nothing about the solution is told to the method.
+    unseen points exceeds the tolerance. So are waves in periodic boxes, and between walls that mirror them (by standing waves).
+    Steady problems, and waves between other walls in a few long slabs, are fitted with random tanh units of all coordinates
+    together. Nothing about the solution is told to the method.
 
     Args:
       n: number of units per unknown; by default 200 in one dimension of space with time, 400 in more, and 600 where
@@ -105,9 +107,9 @@ class RandomFeatures:
         if self.weak:
             raise ValueError(f"RandomFeatures: weak=True is for steady problems, but {problem.name} has a t; leave it out.")
         with Stopwatch() as watch:
-            conditions = SmoothedStart(problem)
-            marches = _marches(conditions)
-            if marches:
+            conditions = _march_conditions(problem)
+            marches = conditions is not None
+            if conditions is not None:
                 march = March(problem, conditions, _equation(problem), self._options(problem, marches), key, progress)
                 field = march.run()
                 judged = [(fit.judgement.residual, fit.judgement.relative) for fit in march.fits]
@@ -142,14 +144,18 @@ class RandomFeatures:
         return Options(count, self.points or 4 * count, self.tolerance, self.scale, self.budget)
 
 
-def _marches(conditions: HardConditions) -> bool:
-    """Whether short slabs carry it: what is of first order in time, and waves in periodic boxes. Their separable units hold
-    values by a factor; walls with slopes (Neumann's and Robin's, where no mirror holds them) need units of space and time."""
-    problem = conditions.problem
-    if any(conditions.needs_slopes(name) for name in problem.unknowns):
-        return False
-    first = all(problem.time_order(name) <= 1 for name in problem.unknowns)
-    return first or not any(problem.walls(axis) for axis in problem.domain.space)
+def _march_conditions(problem: Problem) -> HardConditions | None:
+    """The conditions of a march in short slabs; None where those cannot carry it.
+
+    They carry what is of first order in time, and waves in periodic boxes or between walls that mirror them.  Units that hold
+    values by a factor do not hold slopes (Neumann's and Robin's walls, where no mirror does), and between walls they have
+    spurious modes that grow where nothing damps them: such problems need units of space and time.
+    """
+    walls = any(problem.walls(axis) for axis in problem.domain.space)
+    if walls and any(problem.time_order(name) > 1 for name in problem.unknowns):
+        return StandingWaves.of(problem)
+    conditions = SmoothedStart(problem)
+    return None if any(conditions.needs_slopes(name) for name in problem.unknowns) else conditions
 
 
 def _equation(problem: Problem) -> PointwiseResidual:

@@ -1,4 +1,4 @@
-"""Frozen features of space: random tanh units between walls, waves of whole numbers on periodic boxes."""
+"""Frozen features of space: random tanh units between walls, waves of whole numbers on periodic boxes and between mirrors."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from jaxsci.learning.collocation import quasi_random
 from jaxsci.learning.conditions import HardConditions, Point
 from jaxsci.learning.coordinates import Coordinate
 from jaxsci.learning.features import draw
+from jaxsci.learning.standing_waves import StandingWaves
 from jaxsci.problems import Problem
 
 
@@ -23,50 +24,71 @@ class Basis(NamedTuple):
     """The frozen units of a group of slabs."""
 
     weights: Any  # [inputs, M]
-    biases: Any  # [M]
+    biases: Any  # [M]; of waves [axes, M]
     coordinate: Coordinate  # of the only axis; unused where there are several
 
 
 def adapted_axis(conditions: HardConditions) -> str | None:
     """The axis whose coordinate follows the field: the only one, unless it is mirrored at its walls."""
     space = conditions.problem.domain.space
-    return space[0] if len(space) == 1 and conditions.axis_kind(space[0]) != "even" else None
+    return space[0] if len(space) == 1 and conditions.axis_kind(space[0]) in ("plain", "periodic") else None
 
 
 def is_periodic(conditions: HardConditions) -> bool:
-    """Whether all of space is periodic, so that the units are waves."""
+    """Whether all of space is periodic."""
     space = conditions.problem.domain.space
     return bool(space) and all(conditions.axis_kind(axis) == "periodic" for axis in space)
+
+
+def are_waves(conditions: HardConditions) -> bool:
+    """Whether the units are waves: all of space is periodic, or between walls that standing waves hold."""
+    return is_periodic(conditions) or isinstance(conditions, StandingWaves)
 
 
 def draw_basis(conditions: HardConditions, coordinate: Coordinate, count: int, scale: float | None, key: Any) -> Basis:
     """Units of space.
 
     Between walls: tanh units of random directions and places (`features.draw`); by default so steep that `count` of them tell
-    apart places at a few times their mean distance.  On periodic boxes: the cosines and sines of the longest waves.
+    apart places at a few times their mean distance.  On periodic boxes: the cosines and sines of the longest waves; between
+    walls that reflect: the longest standing waves.
     """
     problem = conditions.problem
     dtype = jnp.result_type(float)
     if not problem.domain.space:
         return Basis(jnp.zeros((0, 1), dtype), jnp.zeros(1, dtype), coordinate)
-    if is_periodic(conditions):
-        waves = _waves(len(problem.domain.space), count)
-        return Basis(
-            jnp.asarray(math.pi * waves[:, :-1].T, dtype), jnp.asarray(-math.pi / 2 * waves[:, -1], dtype), coordinate
-        )
+    if are_waves(conditions):
+        halves, phases = _waves(tuple(_fewest(conditions, axis) for axis in problem.domain.space), count).transpose(2, 1, 0)
+        return Basis(jnp.asarray(math.pi / 2 * halves, dtype), jnp.asarray(math.pi / 2 * phases, dtype), coordinate)
     inputs = sum(len(conditions.axis_inputs(axis, jnp.zeros(()))) for axis in problem.domain.space)
     steep = scale if scale is not None else count / 10 if inputs == 1 else 2.0
     return Basis(*draw(key, inputs, count, jnp.full((inputs, 1), steep, dtype)), coordinate)
 
 
+def _fewest(conditions: HardConditions, axis: str) -> int | None:
+    """How many half waves a standing wave along an axis has at least; None where waves are periodic."""
+    if not isinstance(conditions, StandingWaves) or not conditions.problem.walls(axis):
+        return None
+    return 0 if 1 in conditions.signs(axis) else 1
+
+
 @functools.cache
-def _waves(dimensions: int, count: int) -> np.ndarray:
-    """The constant, then cosine and sine (last column 0 and 1) of wave vectors by length, ``[count, dimensions + 1]``."""
-    reach = math.ceil(count ** (1 / dimensions)) + 1
-    half = [k for k in itertools.product(range(-reach, reach + 1), repeat=dimensions) if k > (0,) * dimensions]
-    half.sort(key=lambda k: (sum(n * n for n in k), k))
-    rows = [(*([0] * dimensions), 0)] + [(*k, phase) for k in half for phase in (0, 1)]
-    return np.asarray(rows[: count - 1 + count % 2], float)  # every cosine with its sine
+def _waves(fewest: tuple[int | None, ...], count: int) -> np.ndarray:
+    """Half waves over each axis and their phases in quarter turns at its middle, ``[M, axes, 2]``: the longest, `count` or fewer.
+
+    A periodic axis has whole waves, each as cosine and sine; a standing one has all half waves, each as the cosine of the
+    distance from the lower wall. Waves of one length are taken together or not at all.
+    """
+    reach = 4 * math.ceil(count ** (1 / len(fewest))) + 8  # half waves: more than are taken
+    axes = [
+        [(0, 0)] + [(2 * n, phase) for n in range(1, reach // 2) for phase in (0, -1)]
+        if lowest is None
+        else [(n, n) for n in range(lowest, reach)]
+        for lowest in fewest
+    ]
+    rows = list(itertools.product(*axes))
+    lengths = np.asarray([sum(halves**2 for halves, _ in row) for row in rows])
+    order = np.argsort(lengths, kind="stable")
+    return np.asarray([rows[i] for i in order[:count] if lengths[i] < lengths[order[count]]], float)
 
 
 def units(conditions: HardConditions, basis: Basis, point: Point) -> Any:
@@ -74,19 +96,24 @@ def units(conditions: HardConditions, basis: Basis, point: Point) -> Any:
     problem = conditions.problem
     if not problem.domain.space:
         return jnp.ones((len(problem.unknowns), 1), basis.biases.dtype)
-    axis, periodic = adapted_axis(conditions), is_periodic(conditions)
+    axis, waves = adapted_axis(conditions), are_waves(conditions)
     z = []
     for name in problem.domain.space:
         lower, upper = problem.domain[name]
         if name == axis:
-            z.append(basis.coordinate.forward(point[name], lower, upper, periodic))
-        elif periodic:
+            z.append(basis.coordinate.forward(point[name], lower, upper, waves))
+        elif waves:
             z.append(2 * (point[name] - lower) / (upper - lower) - 1)
         else:
             z += conditions.axis_inputs(name, point[name])
-    argument = jnp.stack(z) @ basis.weights + basis.biases
-    values = jnp.cos(argument) if periodic else jnp.tanh(argument)
-    return jnp.stack([conditions.distance_in_space(name, point) * values for name in problem.unknowns])
+    if not waves:
+        values = jnp.tanh(jnp.stack(z) @ basis.weights + basis.biases)
+        return jnp.stack([conditions.distance_in_space(name, point) * values for name in problem.unknowns])
+    arguments = jnp.stack(z)[:, None] * basis.weights + basis.biases
+    if isinstance(conditions, StandingWaves):  # sines in place of cosines where the mirror is odd
+        odd = np.asarray([[sign < 0 for sign in conditions.signs(name)] for name in problem.domain.space]).T
+        return jnp.prod(jnp.cos(arguments - math.pi / 2 * odd[..., None]), axis=1)
+    return jnp.broadcast_to(jnp.prod(jnp.cos(arguments), axis=0), (len(problem.unknowns), arguments.shape[1]))
 
 
 def space_letters(letters: str) -> str:

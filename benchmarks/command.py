@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
 
 Group = Callable[[argparse.Namespace], Iterator[dict[str, Any]]]
 
@@ -18,6 +21,42 @@ def row(name: str, *, ours: Any, target: Any, meets: bool, theirs: Any = None, *
     ratio = theirs / ours if theirs and isinstance(ours, float | int) and ours else None
     basics = {"name": name, "ours": ours, "theirs": theirs, "ratio": ratio, "target": target, "meets": bool(meets)}
     return basics | {"precision": "float64", "seed": 0} | more
+
+
+class Timed(NamedTuple):
+    """What a call returned, and what it took."""
+
+    result: Any
+    seconds: float  # of wall time
+    cpu_seconds: float
+
+
+def timed(make: Callable[[], Any]) -> Timed:
+    """One call from cleared compilation caches, so that its seconds include compilation."""
+    import jax
+
+    jax.clear_caches()
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = jax.block_until_ready(make())
+    return Timed(result, time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def medians(
+    name: str,
+    seeds: Sequence[int],
+    errors: Sequence[float],
+    runs: Sequence[Timed],
+    target: float,
+    within: float,
+    **more: Any,
+) -> dict[str, Any]:
+    """A row of runs with several seeds: the median error within the median seconds."""
+    error, seconds = statistics.median(errors), statistics.median(run.seconds for run in runs)
+    meets = error <= target and seconds <= within
+    found = row(name, ours=error, target=target, meets=meets, seed=list(seeds), errors=list(errors), within_seconds=within)
+    found |= {"seconds": seconds, "cpu_seconds": statistics.median(run.cpu_seconds for run in runs)}
+    theirs = more.pop("theirs", None)
+    return found | {"theirs": theirs, "ratio": theirs / error if theirs and error else None} | more
 
 
 def versions(*packages: str) -> dict[str, str | None]:
@@ -47,7 +86,18 @@ def run(
     for name, rows in ({name: make for name, make in groups.items() if options.only in name} or groups).items():
         for result in rows(options):
             if options.only in name or options.only in result["name"]:
-                print(json.dumps(result | about) if options.json else _line(result), flush=True)
+                print(json.dumps(_short(result | about)) if options.json else _line(result), flush=True)
+
+
+def _short(value: Any) -> Any:
+    """Numbers to four digits, as JSON has them: null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {k: _short(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_short(v) for v in value]
+    if isinstance(value, float):
+        return float(f"{value:.4g}") if math.isfinite(value) else None
+    return value
 
 
 def _line(result: Mapping[str, Any]) -> str:

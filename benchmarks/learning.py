@@ -52,7 +52,7 @@ def group(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if options.smoke:
         yield from smoke() if name == GROUPS[0] else ()
         return
-    module = importlib.import_module("operators" if name == "operators" else f"learning_{name}")
+    module = importlib.import_module(f"learning_{name}")
     seeds = tuple(range(options.seeds))
     only = "" if options.only in name else options.only
     more = {"deepxde": options.deepxde, "jinns": options.jinns} if name == "peers" else {}

@@ -2,7 +2,7 @@
 
     python -m venv dde && dde/bin/pip install deepxde "jax[cpu]" flax optax
     python -m venv jin && jin/bin/pip install jinns "jax[cpu]"
-    python benchmarks/learning_peers.py --deepxde dde/bin/python --jinns jin/bin/python [--seconds 120] [--json]
+    python benchmarks/learning.py --only peers --deepxde dde/bin/python --jinns jin/bin/python
 
 A row's ratio is their error over ours. DeepXDE's JAX backend has first-order methods only; its example is taken as it is. jinns
 gets our hard conditions and Adam. Seconds are wall time from the process's start, imports and compilation included. Where an
@@ -11,15 +11,16 @@ environment is missing the row says so.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from command import row
 
 HERE = Path(__file__).parent
 TARGET = 100.0
@@ -39,8 +40,13 @@ np.save(sys.argv[4], np.asarray(solution.evaluate(t=points[:, 0], x=points[:, 1]
 
 
 def rows(
-    seeds: tuple[int, ...] = (0,), *, deepxde: str | None = None, jinns: str | None = None, seconds: float = 120.0
-) -> Iterator[dict]:
+    seeds: Sequence[int] = (0,),
+    only: str = "",
+    *,
+    deepxde: str | None = None,
+    jinns: str | None = None,
+    seconds: float = 120.0,
+) -> Iterator[dict[str, Any]]:
     """One row per peer and seed."""
     import numpy as np
 
@@ -66,28 +72,20 @@ def rows(
         for seed in seeds:
             ours, took, cpu = error([sys.executable, "-c", OURS], seed)
             for peer, python in (("deepxde", deepxde), ("jinns", jinns)):
-                row = {"name": f"burgers, {peer}", "ours": ours, "theirs": None, "ratio": None, "target": TARGET}
-                row |= {"meets": False, "precision": "float64", "seed": seed, "seconds": round(took, 1)}
-                row |= {"cpu_seconds": round(cpu, 1)}
+                made: dict[str, Any] = {"name": f"burgers, {peer}", "target": TARGET, "seed": seed}
+                more: dict[str, Any] = {"seconds": took, "cpu_seconds": cpu}
                 if python is None:
-                    yield row | {"note": f"no environment: give --{peer} PYTHON"}
+                    yield row(**made, ours=ours, meets=False, **more, note=f"no environment: give --{peer} PYTHON")
                     continue
                 theirs, their_seconds, their_cpu = error([python, str(HERE / "peers" / f"{peer}_burgers.py")], seed)
-                row |= {"theirs": theirs, "ratio": theirs / ours, "meets": theirs / ours >= TARGET}
-                yield row | {"their_seconds": round(their_seconds, 1), "their_cpu_seconds": round(their_cpu, 1)}
+                more |= {
+                    "their_seconds": their_seconds,
+                    "their_cpu_seconds": their_cpu,
+                    "their_version": _version(python, peer),
+                }
+                yield row(**made, ours=ours, theirs=theirs, meets=theirs / ours >= TARGET, **more)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--deepxde", metavar="PYTHON")
-    parser.add_argument("--jinns", metavar="PYTHON")
-    parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    for row in rows(tuple(options.seeds), deepxde=options.deepxde, jinns=options.jinns, seconds=options.seconds):
-        print(json.dumps(row) if options.json else row, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def _version(python: str, package: str) -> str:
+    command = f"from importlib.metadata import version; print(version({package!r}))"
+    return subprocess.run([python, "-c", command], check=True, capture_output=True, text=True).stdout.strip()

@@ -1,35 +1,30 @@
 """Operators trained on the residual of a family, against the solver that would have solved each member: when do they break even?
 
-    python benchmarks/operators.py                 one JSON object per row
-    python benchmarks/operators.py --only burgers  rows whose name contains the word
-    python benchmarks/operators.py --seed 1        another seed
+    python benchmarks/learning.py --only operators
 
 A row trains one operator without data and evaluates it on 64 new members, all of them in one compiled call, at 51 times and
 all grid points. The solver beside it is the first of three `Spectral` runs, from the cheapest on, whose own worst error over the
-same members is no larger, mapped over them in the same way. Seconds are CPU seconds of this process; those of evaluation are
-without compilation, for one member.
+same members is no larger, mapped over them in the same way. `ours` and `theirs` are CPU seconds of
+this process for one member, without compilation; `worst` and `solver_worst` are errors.
 `break_even` is the number of members from which training has paid, null where the solver is the faster one per member as well.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
+import statistics
 import time
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from command import row
 
 import jaxsci as js
 from jaxsci.learning import Even, FirstOrder, LevenbergMarquardt, PhysicsInformedOperator, Scheme
 from jaxsci.networks import FNO, MLP, DeepONet
-
-jax.config.update("jax_enable_x64", True)
 
 MEMBERS = 64
 TIMES = np.linspace(0, 1, 51)
@@ -89,7 +84,8 @@ def relative(fields, truth) -> np.ndarray:
     return np.sqrt(np.sum((fields - truth) ** 2, axis=axes) / np.sum(truth**2, axis=axes))
 
 
-def measure(name: str, operator: PhysicsInformedOperator, seed: int) -> dict:
+def measure(name: str, operator: PhysicsInformedOperator, seed: int) -> dict[str, Any]:
+    """One operator against the solver that reaches its worst error; costs are CPU seconds per member."""
     start = time.process_time()
     trained = operator.fit(jax.random.key(seed))
     training = time.process_time() - start
@@ -111,30 +107,22 @@ def measure(name: str, operator: PhysicsInformedOperator, seed: int) -> dict:
 
     truth, _ = per_member(spectral(4 * n, 400), members)
     errors = relative(fields, truth)
-    row = {
-        "name": name,
-        "seed": seed,
-        "worst": errors.max(),
-        "median": float(np.median(errors)),
-        "training_seconds": training,
-    }
-    row |= {"parameters": trained.stats["parameters"], "residual": trained.stats["residual"], "seconds": seconds}
     for size, steps in ((n, 50), (2 * n, 50), (2 * n, 100)):
         solved, cost = per_member(spectral(size, steps), members)
         error = relative(solved, truth).max()
         if error <= errors.max():
             break
-    row |= {"solver": f"Spectral(n={size}, dt=1/{steps})", "solver_worst": error, "solver_seconds": cost}
-    row["break_even"] = round(training / (cost - seconds)) if cost > seconds else None
-    return row | {"precision": "float64", "cores": os.cpu_count()}
+    return row(
+        name, ours=seconds, theirs=cost, target=1.0, meets=cost > seconds, seed=seed, worst=errors.max(),
+        median=statistics.median(errors.tolist()), training_seconds=training, parameters=trained.stats["parameters"],
+        residual=trained.stats["residual"], solver=f"Spectral(n={size}, dt=1/{steps})", solver_worst=error,
+        break_even=round(training / (cost - seconds)) if cost > seconds else None,
+    )  # fmt: skip
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+def rows(seeds: Sequence[int] = (0,), only: str = "") -> Iterator[dict[str, Any]]:
+    """Every row whose name contains `only`, for every seed."""
     for name, operator in ROWS.items():
-        if arguments.only in name:
-            row = measure(name, operator, arguments.seed)
-            print(json.dumps({k: float(f"{v:.3g}") if isinstance(v, float) else v for k, v in row.items()}), flush=True)
+        if only in name:
+            for seed in seeds:
+                yield measure(name, operator, seed)

@@ -21,6 +21,7 @@ from jaxsci.equations.expression import split_letters
 from jaxsci.equations.partials import partial_derivatives
 from jaxsci.learning.conditions import HardConditions
 from jaxsci.learning.objective import Batch, Coefficients, Objective, Unknowns, residual
+from jaxsci.learning.outputs import Output, with_outputs
 from jaxsci.networks import Network
 from jaxsci.problems import Problem
 from jaxsci.solvers import Adaptive
@@ -78,10 +79,20 @@ class LearnedField(Objective):
 
     @classmethod
     def with_free(
-        cls, problem: Problem, network: Network, names: tuple[str, ...], positive: tuple[str, ...], seen: tuple[Partial, ...]
+        cls,
+        problem: Problem,
+        network: Network,
+        names: tuple[str, ...],
+        positive: tuple[str, ...],
+        seen: tuple[Partial, ...],
+        outputs: tuple[Output, ...] = (),
     ) -> Self:
         equation = dataclasses.replace(residual(problem), defaults=())  # the coefficients are arguments
-        conditions: Any = Open(problem) if problem.is_window else HardConditions(problem)
+        if problem.is_window and outputs:
+            raise ValueError(
+                f"fit: {problem.name} is a window without conditions, in which Neural's outputs do not hold; leave them out."
+            )
+        conditions: Any = Open(problem) if problem.is_window else with_outputs(HardConditions(problem), outputs)
         return cls(conditions, network, equation, names, positive, seen)
 
     def init(self, key, coefficients):

@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxsci.learning.least_squares import damped, triangle
 from jaxsci.learning.objective import Unknowns
-from jaxsci.learning.optimiser import CONVERGED, NOT_FINITE, RUNNING, STAGNATED, check_positive, repeat
+from jaxsci.learning.optimiser import CONVERGED, NOT_FINITE, RUNNING, STAGNATED, check_positive, enough_points, repeat
 
 _ATTEMPTS = 30  # dampings tried in one step
 _FAILURES = 3  # steps in a row without a good damping, after which the descent has converged
@@ -67,7 +67,7 @@ class LevenbergMarquardt:
         return 1
 
     def count(self, parameters: int, equations: int) -> int:
-        return self.points or max(256, int(2.2 * parameters / equations))
+        return self.points or enough_points(parameters, equations)
 
     def init(self, objective, unknowns, coefficients):
         dtype = jnp.result_type(*jax.tree.leaves(unknowns))

@@ -63,7 +63,7 @@ def fit_many(
     problems, keys = _members(problem, method, keys, coefficients)
     advise_float64("fit_many")
     times = None if problem.is_steady else jnp.asarray(saved_times(problem, ts), jnp.result_type(float))
-    objective, budget = Objective.of(problem, method.network), Budget.of(method.budget)
+    objective, budget = Objective.of(problem, method.network, outputs=method.outputs), Budget.of(method.budget)
     # Keys of legs as in `Course`: so every member is the fit that it would be alone.
     fold = lambda number: jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)  # noqa: E731
     with Stopwatch() as watch:

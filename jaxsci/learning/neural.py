@@ -27,6 +27,7 @@ from jaxsci.learning.first_order import FirstOrder
 from jaxsci.learning.levenberg_marquardt import LevenbergMarquardt
 from jaxsci.learning.objective import Objective
 from jaxsci.learning.optimiser import Optimiser
+from jaxsci.learning.outputs import Output
 from jaxsci.learning.scheme import Scheme
 from jaxsci.networks import MLP, Network
 from jaxsci.problems import Problem, Solution, saved_times
@@ -65,6 +66,8 @@ class Neural:
         least-squares step costs the cube of the number of parameters.
       optimiser: one optimiser, or several that run one after another.
       scheme: where, how much and in what order the residual counts: sampling, weighting, windows of time, a curriculum.
+      outputs: what holds exactly beside the conditions, one after another: `learning.DivergenceFree("u v")`,
+        `learning.Positive("u")`, `learning.Conserved("u", total)`.
       budget: what ends the whole fit, compilation included: seconds, a text as "60s", "5min", "2000 steps",
         "residual 1e-6" or several ("5min, residual 1e-6"), or a `jaxsci.learning.Budget`; None leaves it to the optimisers.
       grid: points per axis of the saved fields.
@@ -89,6 +92,7 @@ class Neural:
     network: Network = dataclasses.field(default_factory=lambda: MLP((12,) * 5))
     optimiser: Optimiser | tuple[Optimiser, ...] = (FirstOrder(), LevenbergMarquardt())
     scheme: Scheme = dataclasses.field(default_factory=Scheme)
+    outputs: tuple[Output, ...] = ()
     budget: float | str | Budget | None = 60.0
     grid: int = 64
     checkpoint: str | os.PathLike[str] | None = None
@@ -101,6 +105,10 @@ class Neural:
         if not (callable(getattr(self.network, "init", None)) and callable(getattr(self.network, "apply", None))):
             raise TypeError(
                 f"Neural: network must have init and apply, as js.networks.MLP((20, 20)) has, got {self.network!r}."
+            )
+        if not (isinstance(self.outputs, tuple) and all(callable(getattr(o, "change", None)) for o in self.outputs)):
+            raise TypeError(
+                f'Neural: outputs must be a tuple such as (js.learning.DivergenceFree("u v"),), got {self.outputs!r}.'
             )
         if not self.optimisers or not all(callable(getattr(o, "advance", None)) for o in self.optimisers):
             raise TypeError(
@@ -123,7 +131,7 @@ class Neural:
             raise ValueError(f"Neural: {problem.name} is steady and has no windows of time; leave them out of the scheme.")
         ts = None if problem.is_steady else jnp.asarray(saved_times(problem, ts), jnp.result_type(float))
         key = jax.random.key(0) if key is None else key
-        objective = Objective.of(problem, self.network)
+        objective = Objective.of(problem, self.network, outputs=self.outputs)
         with Stopwatch() as watch, contextlib.ExitStack() as stack:
             record = None if self.checkpoint is None else Record(self.checkpoint, self._identity(problem, key))
             if record is not None:

@@ -19,6 +19,7 @@ from jaxsci._checks import check_keys
 from jaxsci.equations.residual import PointwiseResidual, residual
 from jaxsci.learning.conditions import HardConditions
 from jaxsci.learning.frame import FRAME, framed
+from jaxsci.learning.outputs import Ansatz, Output, with_outputs
 from jaxsci.networks import Network
 from jaxsci.problems import Problem
 
@@ -47,16 +48,16 @@ def equal_weights(points: Mapping[str, Any], rows: Mapping[str, int]) -> dict[st
 class Objective:
     """Residuals of a network at points. Static and hashable; what is fitted and the coefficients are arguments."""
 
-    conditions: HardConditions
+    conditions: HardConditions | Ansatz
     network: Network
     equation: PointwiseResidual
     free: tuple[str, ...] = ()  # coefficients that are fitted with the network
 
     @staticmethod
-    def of(problem: Problem, network: Network, free: tuple[str, ...] = ()) -> Objective:
+    def of(problem: Problem, network: Network, free: tuple[str, ...] = (), outputs: tuple[Output, ...] = ()) -> Objective:
         check_keys("free coefficient", dict.fromkeys(free), problem.coefficients)
         equation = dataclasses.replace(residual(problem), defaults=())  # the coefficients are arguments
-        return Objective(HardConditions(problem), network, equation, free)
+        return Objective(with_outputs(HardConditions(problem), outputs), network, equation, free)
 
     def init(self, key: Any, coefficients: Coefficients) -> Unknowns:
         """Fresh parameters, and the free coefficients at their values."""

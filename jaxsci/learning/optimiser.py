@@ -66,6 +66,11 @@ def repeat(step: Callable[[Any], Any], state: Any, count: int) -> Any:
     return jax.lax.scan(body, state, length=count)[0]
 
 
+def enough_points(parameters: int, equations: int) -> int:
+    """Collocation points that leave a least-squares step 2.2 rows per parameter."""
+    return max(256, int(2.2 * parameters / equations))
+
+
 def check_positive(optimiser: Any, *names: str) -> None:
     """Whole numbers above zero.
 

@@ -43,7 +43,7 @@ class Output(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Ansatz:
-    """Hard conditions with more that holds exactly; used as `HardConditions` is.
+    """Hard conditions with more that holds exactly; used as `HardConditions` is. `jaxsci.Neural` makes one of its `outputs`.
 
     Args:
       conditions: the `HardConditions` of a problem.
@@ -91,6 +91,11 @@ class Ansatz:
         for output in self.outputs:
             function = output.change(self.conditions, function, outputs, coefficients)
         return lambda *coordinates: function(dict(zip(names, coordinates, strict=True)))
+
+
+def with_outputs(conditions: HardConditions, outputs: tuple[Output, ...]) -> HardConditions | Ansatz:
+    """The conditions with what else is to hold, if anything is."""
+    return Ansatz(conditions, outputs) if outputs else conditions
 
 
 @dataclasses.dataclass(frozen=True)

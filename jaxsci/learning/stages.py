@@ -165,7 +165,7 @@ def network_stages(
 ) -> Iterator[Stage]:
     """A network: all optimisers of the method for the first stage, the last of them for the others."""
     optimisers = method.optimiser if isinstance(method.optimiser, tuple) else (method.optimiser,)
-    objective = LearnedField.with_free(problem, method.network, names, positive, data.seen)
+    objective = LearnedField.with_free(problem, method.network, names, positive, data.seen, method.outputs)
     coefficients, keys = problem.coefficients, jax.random.split(key, 64)
     state = start(objective, coefficients, keys[0])
     count = optimisers[-1].count(sum(leaf.size for leaf in jax.tree.leaves(state.unknowns)), len(problem.equation.residuals))

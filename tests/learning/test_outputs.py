@@ -131,3 +131,16 @@ def test_what_cannot_be_held_is_named(make, message):
     problem, output = make()
     with pytest.raises(ValueError, match=message):
         Ansatz(HardConditions(problem), (output,))
+
+
+def test_a_network_is_fitted_with_what_holds_beside_its_conditions():
+    problem = heat(lambda x: 1 + js.cos(np.pi * x), js.Neumann(0))  # insulated: its integral stays 1
+    optimiser = js.learning.LevenbergMarquardt(steps=4, points=60)
+    method = js.Neural(js.networks.MLP((4,)), optimiser=optimiser, outputs=(Conserved("u", 1.0),), grid=4, estimate=False)
+    field = js.solve(problem, method).field
+    nodes, weights = np.polynomial.legendre.leggauss(24)
+    for t in (0.0, 0.4, 1.0):
+        values = jax.vmap(lambda x, t=t: field(t, x)[0])((nodes + 1) / 2)
+        np.testing.assert_allclose(values @ weights / 2, 1.0, atol=1e-12)
+    with pytest.raises(TypeError, match="outputs must be a tuple"):
+        js.Neural(outputs=Conserved("u", 1.0))

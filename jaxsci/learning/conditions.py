@@ -86,13 +86,13 @@ class HardConditions:
                 self._check_agreement()
 
     def _static(self) -> tuple:
-        return self.problem._static(), tuple(sorted(self.lifts.items(), key=lambda item: item[0])), self.even
+        return type(self), self.problem._static(), tuple(sorted(self.lifts.items(), key=lambda item: item[0])), self.even
 
     def __hash__(self) -> int:
         return hash(self._static())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, HardConditions) and self._static() == other._static()
+        return type(other) is type(self) and self._static() == other._static()
 
     # --- inputs of the network ---------------------------------------------------------------------------------------
 

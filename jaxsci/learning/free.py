@@ -19,9 +19,9 @@ from jax.flatten_util import ravel_pytree
 from jaxsci.equations.evaluation import Partial
 from jaxsci.equations.expression import split_letters
 from jaxsci.equations.partials import partial_derivatives
-from jaxsci.learning.conditions import HardConditions
 from jaxsci.learning.objective import Batch, Coefficients, Objective, Unknowns, residual
 from jaxsci.learning.outputs import Output, with_outputs
+from jaxsci.learning.smoothed_start import SmoothedStart
 from jaxsci.networks import Network
 from jaxsci.problems import Problem
 from jaxsci.solvers import Adaptive
@@ -92,7 +92,7 @@ class LearnedField(Objective):
             raise ValueError(
                 f"fit: {problem.name} is a window without conditions, in which Neural's outputs do not hold; leave them out."
             )
-        conditions: Any = Open(problem) if problem.is_window else with_outputs(HardConditions(problem), outputs)
+        conditions: Any = Open(problem) if problem.is_window else with_outputs(SmoothedStart(problem), outputs)
         return cls(conditions, network, equation, names, positive, seen)
 
     def init(self, key, coefficients):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ import numpy as np
 from jaxsci.equations.evaluation import partials_in
 from jaxsci.equations.residual import PointwiseResidual
 from jaxsci.equations.splitting import split
-from jaxsci.learning.conditions import HardConditions
+from jaxsci.learning.conditions import HardConditions, Point
 from jaxsci.learning.coordinates import Coordinate, adapted, needed_density, uniform
 from jaxsci.learning.marched_field import MarchedField, advance, settle
 from jaxsci.learning.slab_fit import (
@@ -30,6 +30,7 @@ from jaxsci.learning.slab_fit import (
     lift_partials,
     wanted,
 )
+from jaxsci.learning.smoothed_start import SmoothedStart
 from jaxsci.learning.space_features import (
     Basis,
     adapted_axis,
@@ -46,6 +47,15 @@ _REJECTIONS = 40  # of one slab, at most
 _FAILED = 1e-2  # relative residual above which a fit counts as failed
 _LINEARISATIONS = 6
 _DEGREE = 8  # polynomials of time in a slab, per unknown
+
+
+class MarchConditions(SmoothedStart):
+    """Conditions of a march. Where there is no space the march carries the start, which may decay without cancellation."""
+
+    def lift(self, unknown: str, point: Point, coefficients: Mapping[str, Any]) -> Any:
+        if not self.problem.domain.space:
+            return jnp.zeros_like(point["t"])
+        return super().lift(unknown, point, coefficients)
 
 
 class Options(NamedTuple):

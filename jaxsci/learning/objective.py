@@ -20,6 +20,7 @@ from jaxsci.equations.residual import PointwiseResidual, residual
 from jaxsci.learning.conditions import HardConditions
 from jaxsci.learning.frame import FRAME, framed
 from jaxsci.learning.outputs import Ansatz, Output, with_outputs
+from jaxsci.learning.smoothed_start import SmoothedStart
 from jaxsci.networks import Network
 from jaxsci.problems import Problem
 
@@ -57,7 +58,7 @@ class Objective:
     def of(problem: Problem, network: Network, free: tuple[str, ...] = (), outputs: tuple[Output, ...] = ()) -> Objective:
         check_keys("free coefficient", dict.fromkeys(free), problem.coefficients)
         equation = dataclasses.replace(residual(problem), defaults=())  # the coefficients are arguments
-        return Objective(with_outputs(HardConditions(problem), outputs), network, equation, free)
+        return Objective(with_outputs(SmoothedStart(problem), outputs), network, equation, free)
 
     def init(self, key: Any, coefficients: Coefficients) -> Unknowns:
         """Fresh parameters, and the free coefficients at their values."""

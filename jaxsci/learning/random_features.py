@@ -15,9 +15,8 @@ from jaxsci.equations.residual import PointwiseResidual, residual
 from jaxsci.learning.certificate import certified
 from jaxsci.learning.conditions import HardConditions
 from jaxsci.learning.feature_fit import Fitter
-from jaxsci.learning.marching import March, Options
+from jaxsci.learning.marching import March, MarchConditions, Options
 from jaxsci.learning.neural import advise_float64, require_concrete
-from jaxsci.learning.smoothed_start import SmoothedStart
 from jaxsci.learning.space_time_march import FeatureField, SpaceTimeMarch
 from jaxsci.learning.standing_waves import StandingWaves
 from jaxsci.learning.steady import solve_steady
@@ -154,7 +153,7 @@ def _march_conditions(problem: Problem) -> HardConditions | None:
     walls = any(problem.walls(axis) for axis in problem.domain.space)
     if walls and any(problem.time_order(name) > 1 for name in problem.unknowns):
         return StandingWaves.of(problem)
-    conditions = SmoothedStart(problem)
+    conditions = MarchConditions(problem)
     return None if any(conditions.needs_slopes(name) for name in problem.unknowns) else conditions
 
 

@@ -33,8 +33,6 @@ class SmoothedStart(HardConditions):
     """Hard conditions whose lift lets the kink of a start at a periodic seam diffuse; otherwise `HardConditions`."""
 
     def lift(self, unknown: str, point: Point, coefficients: Mapping[str, Any]) -> Any:
-        if not self.problem.domain.space:
-            return jnp.zeros_like(point["t"])  # the march carries the start, which may decay without cancellation
         value = super().lift(unknown, point, coefficients)
         axis = self._smoothed_axis(unknown)
         if axis is None:

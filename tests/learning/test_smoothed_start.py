@@ -64,3 +64,11 @@ def test_random_features_start_from_a_kink():
     np.testing.assert_allclose(solution["u"][0], x**2, atol=1e-12)
     assert abs(float(solution["u"][-1, 0])) < 0.95  # the seam, 1 at the start, is rounded off
     assert float(solution.error_estimate) < 0.1
+
+
+def test_a_network_starts_from_a_kink():
+    optimiser = js.learning.LevenbergMarquardt(steps=3, points=60)
+    field = js.solve(kinked(), js.Neural(js.networks.MLP((4,)), optimiser=optimiser, grid=4, estimate=False)).field
+    slope = jax.grad(lambda t, x: field(t, x)[0], 1)
+    assert float(slope(0.1, -1.0)) == pytest.approx(float(slope(0.1, 1.0)), abs=1e-12)
+    np.testing.assert_allclose(jax.vmap(lambda x: field(0.0, x)[0])(jnp.linspace(-1, 1, 5)), [1, 0.25, 0, 0.25, 1], atol=1e-15)

@@ -27,11 +27,11 @@ def logistic_solution():
     return js.solve(logistic(), ODE)
 
 
-# The figures that the first slice promises are 1e-11, 1e-8, 1e-8. Measured: 2.4e-13, 3.3e-11, 3.8e-9 (in three slabs).
+# The figures that the first slice promises are 1e-11, 1e-8, 1e-8. Measured: 2.4e-13, 3.3e-11, 8e-14.
 CASES = {
     "poisson": (js.RandomFeatures(300), 1e-11),
     "heat": (js.RandomFeatures(300), 3e-10),
-    "wave": (js.RandomFeatures(600, tolerance=1e-9), 1e-8),
+    "wave": (js.RandomFeatures(20, tolerance=1e-9), 1e-10),
 }
 
 
@@ -41,8 +41,9 @@ def test_error_against_the_exact_solution_and_its_estimate(name):
     solution = solved(name, method)
     error = js.relative_l2(solution, reference(name))
     assert error < target
-    # The residual bounds the error where the equation damps it: the estimate is on the safe side, by 13 to 210 in these cases.
-    assert error < float(solution.error_estimate) < 500 * error
+    # The residual bounds the error where the equation damps it: the estimate is on the safe side, by 13 to 210. Waves at round-off
+    # are not followed: theirs is the relative residual.
+    assert error < float(solution.error_estimate) < (1e-9 if name == "wave" else 500 * error)
 
 
 @pytest.mark.slow
@@ -67,19 +68,23 @@ def test_a_nonlinear_ode_reaches_round_off():
 
 
 def test_the_field_has_no_jump_where_slabs_meet_and_holds_the_conditions():
-    solution = solved("wave", CASES["wave"][0])
-    assert solution.stats["slabs"] == 3
+    string = js.Problem(  # between walls that no mirror continues: units of space and time
+        js.problems.wave().equation, js.Box(t=(0, 1), x=(0, 1)), coefficients={"speed": 2.0},
+        initial={"u": lambda x: 0.5 + js.sin(np.pi * x) + js.sin(4 * np.pi * x) / 2, "u_t": 0}, boundary={"x": js.Dirichlet(0.5)},
+    )  # fmt: skip
+    solution = js.solve(string, js.RandomFeatures(300, tolerance=1e-7, scale=2.0, estimate=False))
+    assert solution.stats["slabs"] > 1
     meet = jnp.asarray(solution.field.slabs.end)[:-1]
     x = jnp.linspace(0, 1, 9)
     ahead = lambda t: ((t, jnp.full_like(t, 0.3)), (jnp.ones_like(t), jnp.zeros_like(t)))
     with_slope = jax.jit(lambda t: jax.jvp(jax.vmap(solution.field), *ahead(t)))
     (below, slope_below), (above, slope_above) = with_slope(meet - 1e-9), with_slope(meet + 1e-9)
     np.testing.assert_allclose(below, above, atol=1e-7)  # |u_t| is about 6
-    np.testing.assert_allclose(slope_below, slope_above, rtol=1e-5)
+    np.testing.assert_allclose(slope_below, slope_above, rtol=1e-5, atol=2e-6)  # |u_tt| is about 300
     columns = [jnp.concatenate([jnp.zeros(9), x, x]), jnp.concatenate([x, jnp.zeros(9), jnp.ones(9)])]
     start, low, high = jnp.split(jax.vmap(solution.field)(*columns)[:, 0], 3)
-    np.testing.assert_allclose(start, np.sin(np.pi * x) + np.sin(4 * np.pi * x) / 2, atol=1e-14)
-    assert float(jnp.abs(jnp.stack([low, high])).max()) < 1e-13
+    np.testing.assert_allclose(start, 0.5 + np.sin(np.pi * x) + np.sin(4 * np.pi * x) / 2, atol=1e-14)
+    np.testing.assert_allclose(jnp.stack([low, high]), 0.5, atol=1e-13)
 
 
 def test_saved_fields_are_the_field_at_the_asked_times_and_grid():

@@ -71,4 +71,6 @@ def test_a_network_starts_from_a_kink():
     field = js.solve(kinked(), js.Neural(js.networks.MLP((4,)), optimiser=optimiser, grid=4, estimate=False)).field
     slope = jax.grad(lambda t, x: field(t, x)[0], 1)
     assert float(slope(0.1, -1.0)) == pytest.approx(float(slope(0.1, 1.0)), abs=1e-12)
-    np.testing.assert_allclose(jax.vmap(lambda x: field(0.0, x)[0])(jnp.linspace(-1, 1, 5)), [1, 0.25, 0, 0.25, 1], atol=1e-15)
+    np.testing.assert_allclose(
+        jax.vmap(lambda x: field(0.0, x)[0])(jnp.linspace(-1, 1, 5)), [1, 0.25, 0, 0.25, 1], atol=1e-15
+    )

@@ -134,6 +134,7 @@ def test_a_reference_from_a_file_scores_the_certified_one_too(capsys, tmp_path):
     assert [row["error"] for row in rows] == pytest.approx([0.01 / 1.01] * 3, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_python_m_jaxsci_is_the_same_command(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}  # not every stack has it installed
     command = [sys.executable, "-m", "jaxsci", "compare", "poisson", "--methods", "spectral", "--out", "report"]

@@ -26,6 +26,7 @@ sys.exit(result.failed > 0)
 FOLDERS = {"compare": 10, "equations": 10, "learning": 30, "networks": 10, "problems": 30, "solvers": 30}  # fewest lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_examples_in_docstrings_run_and_print_what_they_say(folder):
     """A folder in one process, so that its examples share what is compiled."""

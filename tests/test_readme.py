@@ -27,6 +27,7 @@ def commands() -> list[str]:
 CHECKED = re.compile(r"^(\S.*?)  # = (.+)$", re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs_and_prints_what_it_says(tmp_path):
     """In `expression  # = value` lines the values as written, to the digits that are written."""
     script, text = tmp_path / "readme.py", "\n".join(blocks("python"))

@@ -153,6 +153,7 @@ for entry in js.problems.CATALOGUE.values():
 """
 
 
+@pytest.mark.slow
 def test_identities_and_printing_are_the_same_in_every_process(capsys):
     """SymPy orders some arguments by hash, and Python's string hashes differ from process to process."""
     exec(_IDENTITIES, {})

@@ -25,6 +25,7 @@ def rough():
     return js.solve(logistic(), js.RandomFeatures(12, tolerance=1.0, estimate=False))
 
 
+@pytest.mark.slow
 def test_an_ode_by_features_and_by_a_network():
     network = js.Neural(js.networks.MLP((6,)), optimiser=LevenbergMarquardt(steps=10), budget=None, estimate=False)
     for solution in (rough(), js.solve(logistic(), network)):
@@ -57,7 +58,7 @@ def test_a_perturbed_field_is_noticed():
     assert true < certify(wrong).estimate < 3 * true
 
 
-@pytest.mark.parametrize("name", ["poisson", "heat"])
+@pytest.mark.parametrize("name", ["poisson", pytest.param("heat", marks=pytest.mark.slow)])
 def test_partial_differential_equations(name):
     problem = getattr(js.problems, name)()
     solution = js.solve(problem, js.RandomFeatures(60, estimate=False))

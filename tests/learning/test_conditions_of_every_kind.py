@@ -160,6 +160,7 @@ def test_conditions_of_every_kind_hold_for_any_network(name):
     assert (inside.std(axis=0) > 1e-2).all()
 
 
+@pytest.mark.slow
 def test_conditions_of_every_kind_hold_in_float32():
     with jax.enable_x64(False):
         found, inside = gaps(PROBLEMS["a disc with a slope for a boundary"], 1)

@@ -17,6 +17,7 @@ def rod(left, right, **more):
     )
 
 
+@pytest.mark.slow
 def test_heat_between_a_value_and_a_slope():
     problem = rod(js.Dirichlet(lambda t: 2 * t), js.Neumann(0))  # u = x^2 - 2 x + 2 t
     solution = js.solve(problem, js.RandomFeatures(60, scale=1.0), ts=[0.0, 0.5])

@@ -44,7 +44,9 @@ IN_SPACE = js.Problem(
 
 
 @pytest.mark.parametrize(
-    "problem", [BETWEEN_WALLS, IN_SPACE, js.problems.navier_stokes_velocity()], ids=["post", "3d", "2d"]
+    "problem",
+    [pytest.param(BETWEEN_WALLS, marks=pytest.mark.slow), IN_SPACE, js.problems.navier_stokes_velocity()],
+    ids=["post", "3d", "2d"],
 )
 def test_a_curl_has_no_divergence_and_rests_where_the_velocity_does(problem):
     names = " ".join(problem.unknowns[:-1])
@@ -104,6 +106,7 @@ def test_together():
     assert float(values @ weights) / 2 == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_float32():
     with jax.enable_x64(False):
         problem = js.problems.navier_stokes_velocity()

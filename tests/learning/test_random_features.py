@@ -41,7 +41,7 @@ def test_error_against_the_exact_solution_and_its_estimate(name):
     solution = solved(name, method)
     error = js.relative_l2(solution, reference(name))
     assert error < target
-    # The residual bounds the error where the equation damps it: the estimate is on the safe side, by 13 to 210. Waves at round-off
+    # Where the equation damps an error the estimate is on the safe side, by 13 to 210. Waves at round-off
     # are not followed: theirs is the relative residual.
     assert error < float(solution.error_estimate) < (1e-9 if name == "wave" else 500 * error)
 

@@ -50,6 +50,7 @@ def test_poisson_to_round_off():
     assert solution.stats["iterations"] == 1
 
 
+@pytest.mark.slow
 def test_a_domain_that_is_no_box():
     solution = js.solve(annulus(), js.RandomFeatures(160, scale=1.0, grid=16, estimate=False))
     assert error_inside(solution, lambda x, y: np.log(np.hypot(x, y))) < 1e-5  # measured 2e-6

@@ -63,6 +63,7 @@ def test_advection_conserves_energy():
     assert spread(mean(saved("advection", S(8))[1]["u"] ** 2)) < 1e-13
 
 
+@pytest.mark.slow
 def test_insulated_heat_conserves_its_mean_and_heat_through_walls_does_not():
     def solve(wall):
         initial = {"u": lambda x: 1 + js.cos(np.pi * x) + js.cos(2 * np.pi * x)}
@@ -75,6 +76,7 @@ def test_insulated_heat_conserves_its_mean_and_heat_through_walls_does_not():
     assert spread(solve((js.Neumann(0), js.Dirichlet(1)))) > 0.01
 
 
+@pytest.mark.slow
 def test_robertson_conserves_the_sum_of_concentrations():
     total = np.asarray(solved("robertson", A(rtol=1e-7, atol=1e-11)).fields).sum(axis=1)
     assert np.abs(total - 1).max() < 1e-13  # a linear invariant: round-off, far below the tolerance

@@ -60,6 +60,7 @@ def test_a_start_that_is_not_zero_at_the_wall_does_not_stay_there():
     assert jnp.abs(solution.evaluate(t=1.0, x=x) - exact).max() < 1e-7  # 4/pi is met as 1/n^2 where the start jumps
 
 
+@pytest.mark.slow
 def test_a_time_derivative_inside_a_product_is_found():
     equation = js.Equation(lambda u: u.t - 0.1 * u.xx + u * (u * u).t)  # (1 + 2 u^2) u_t = 0.1 u_xx
     problem = js.Problem(equation, js.Box(t=(0, 1), x=(0, 1)), initial={"u": lambda x: js.sin(2 * np.pi * x)})
@@ -137,6 +138,7 @@ def test_whole_numbers_of_numpy_and_whole_coefficients_are_numbers():
     assert float(jax.grad(lambda c: js.problems.wave(speed=c).exact_field(0.1, 0.3)[0])(2.0)) != 0.0
 
 
+@pytest.mark.slow
 def test_what_a_solver_does_before_its_first_step_is_in_its_cost():
     jax.clear_caches()
     solution = js.solve(js.problems.lotka_volterra(), js.Adaptive(rtol=1e-4, estimate=False))

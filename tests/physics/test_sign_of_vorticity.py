@@ -42,6 +42,7 @@ def by_exponax(vorticity):
     return jax.jit(lambda w: jax.lax.fori_loop(0, STEPS, lambda _, w: step(w), w))(vorticity[None])[0]
 
 
+@pytest.mark.slow
 def test_vorticity_is_exponax_s_curl_with_the_other_sign():
     start, _ = start_and_end()
     u_y, v_x = (exponax.derivative(start[i][None], 2 * np.pi)[1 - i] for i in (0, 1))

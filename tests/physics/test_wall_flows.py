@@ -215,6 +215,7 @@ def test_exact_field_has_a_grid_residual_of_discretisation_size(name):
 # --- the lid-driven cavity ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_coarse_cavity_is_near_the_published_one():
     solution, _ = published.cavity(100, 32, stretch={"x": 1.5, "y": 1.5})
     assert published.extrema(solution) == pytest.approx(published.BOTELLA_PEYRET[100], abs=5e-3)

@@ -43,6 +43,7 @@ def test_stream_function_has_the_sign_of_the_catalogue():
     np.testing.assert_allclose(P.velocity_of(w, lengths), want, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_three_dimensions():
     (u, v, w), flow = velocity(DEEP, DEEP_SIZES)
     point = (2 * np.pi * 3 / 8, 3.0 * 4 / 10, 1.5 * 2 / 9)

@@ -110,6 +110,7 @@ def test_problem_starts_from_a_series():
     np.testing.assert_allclose(other.values, state.values, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_a_batch_of_starts_is_one_program_and_differentiates():
     starts = jax.vmap(start_of)(jax.random.split(jax.random.key(1), 2))
     traces = []

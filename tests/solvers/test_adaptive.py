@@ -81,6 +81,7 @@ def test_giving_up_is_reported_and_named():
 # --- PDEs ------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_walls_that_move_pass_through_the_method_of_lines():
     solution = js.solve(js.problems.fisher_kpp(), A(n=20, rtol=1e-6, atol=1e-8))
     error = js.relative_l2(solution, reference("fisher_kpp"))

@@ -123,6 +123,7 @@ def test_a_failed_newton_iteration_is_told():
         failed.check()
 
 
+@pytest.mark.slow
 def test_a_regularised_lid_has_its_speed_and_other_walls_rest():
     flow = js.solvers.steady_cavity(0.01, n=18, regularised=True).check()
     x = jnp.linspace(0, 1, 7)

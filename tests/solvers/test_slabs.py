@@ -213,6 +213,7 @@ print(json.dumps({"devices": len(jax.devices()), "value": float(value), "shards"
 )
 
 
+@pytest.mark.slow
 def test_two_processes_compute_the_field_of_one():
     """Four devices in two processes on this machine; each holds and prints its own slabs."""
     with socket.socket() as free:

@@ -63,6 +63,7 @@ def final_sum(viscosity, **options):
     return js.solve(js.problems.burgers(viscosity=viscosity), S(16, **options), ts=[0.0, 0.5, 1.0]).fields[-1].sum()
 
 
+@pytest.mark.slow
 def test_chosen_steps_pass_jit_vmap_and_forward_mode():
     plain = [float(final_sum(v, rtol=1e-6)) for v in (0.1, 0.2)]
     batched = jax.jit(jax.vmap(lambda v: final_sum(v, rtol=1e-6)))(jnp.asarray([0.1, 0.2]))

@@ -109,6 +109,7 @@ def test_adjoint_identity_of_a_step():
     assert abs(left) > 1e-4 * size
 
 
+@pytest.mark.slow
 def test_gradient_of_a_rollout_equals_differences_and_a_batch_equals_a_loop():
     problem = js.problems.lid_driven_cavity(viscosity=0.1)
 

@@ -36,7 +36,7 @@ def fitted(
     seeds: Sequence[int],
 ) -> dict[str, Any]:
     """Fits within a budget of wall seconds."""
-    method = js.Neural(network, optimiser=optimiser, budget=budget)
+    method = js.Neural(network, optimiser=optimiser, budget=budget, estimate=False)
     runs = [timed(lambda k=seed: js.solve(problem, method, key=jax.random.key(k))) for seed in seeds]
     errors = [js.relative_l2(run.result, problem.reference()) for run in runs]
     stats = {k: [run.result.stats[k] for run in runs] for k in ("steps", "stopped")}

@@ -79,6 +79,9 @@ FOR_FIELDS = (
 # Other problems of the same kind stand for these in the default run: compilation takes long.
 SLOW = (
     "abc_flow",
+    "fisher_kpp",
+    "kdv",
+    "lotka_volterra",
     "decaying_turbulence",
     "kolmogorov_flow",
     "shear_decay",

@@ -81,6 +81,7 @@ def test_an_operation_without_rule_falls_back():
     assert residual.summed_partials(strange, tuple(POINTS.T)) is None
 
 
+@pytest.mark.slow
 def test_manufactured_solutions_know_numbered_coordinates():
     x = [coordinate(name) for name in NAMES]
     exact = sum((js.sin(a) for a in x[1:]), js.sin(x[0]))

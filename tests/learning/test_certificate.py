@@ -36,6 +36,7 @@ def test_an_ode_by_features_and_by_a_network():
         assert certificate.times.shape == certificate.growth.shape
 
 
+@pytest.mark.slow
 def test_the_growth_of_the_error_is_the_error():
     certificate = certify(rough())
     t = np.asarray(certificate.times)

@@ -147,6 +147,8 @@ SLOW = (
     "an L with a slope and a hole",
     "each unknown its own",
     "slopes without symmetry",
+    "a value and a slope",
+    "an L with a value",
     "shapes combined",
 )
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in PROBLEMS]

@@ -223,6 +223,7 @@ def test_sketched_steps_descend_like_full_ones_in_a_subspace():
 # --- precision and first order ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_single_precision_hands_over_to_double():
     method = SinglePrecision(LevenbergMarquardt())
     state = after(method, 5, 60)

@@ -67,6 +67,7 @@ def test_a_nonlinear_ode_reaches_round_off():
     assert solution.stats["iterations"] > solution.stats["slabs"], "Gauss-Newton iterates"
 
 
+@pytest.mark.slow
 def test_the_field_has_no_jump_where_slabs_meet_and_holds_the_conditions():
     string = js.Problem(  # between walls that no mirror continues: units of space and time
         js.problems.wave().equation, js.Box(t=(0, 1), x=(0, 1)), coefficients={"speed": 2.0},

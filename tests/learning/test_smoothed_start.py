@@ -58,6 +58,7 @@ def test_jumps_and_kinks_that_diffuse_all_around_are_refused():
         SmoothedStart(kinked(diffusivity=1.0))
 
 
+@pytest.mark.slow
 def test_random_features_start_from_a_kink():
     solution = js.solve(kinked(), js.RandomFeatures(24, tolerance=1e-2, grid=8), ts=[0.0, 0.5])
     x = np.asarray(solution.grid["x"])

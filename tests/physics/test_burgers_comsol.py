@@ -52,6 +52,7 @@ def test_the_file_is_read_whole(fields):
     assert np.abs(u[:, [0, -1]]).max() < 1e-12
 
 
+@pytest.mark.slow
 def test_two_solutions_of_ours_agree_far_better_than_either_with_the_file(file):
     exact, computed = reference("burgers"), solved("burgers", js.Spectral(n=1024))
     between = js.relative_l2(computed, exact)

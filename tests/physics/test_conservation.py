@@ -43,6 +43,7 @@ def x_derivative(values, length):
 # --- integrals ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "method", "unknown"),
     [("kdv", KDV, "u"), ("kuramoto_sivashinsky", KS, "u"), ("advection", S(8), "u"), ("vortex_mixing", MIXING, "w")],

@@ -88,6 +88,7 @@ def test_an_identity_does_not_depend_on_the_precision():
     assert identity() == in_float32
 
 
+@pytest.mark.slow
 def test_a_learned_closure_between_walls_is_differentiable():
     equation = js.Equation(lambda u, net: u.t - u.xx - net(u))
 
@@ -123,6 +124,7 @@ def test_a_solution_that_never_becomes_finite_is_given_up_and_named():
         solution.check()
 
 
+@pytest.mark.slow
 def test_levenberg_marquardt_says_that_it_met_a_number_that_is_not_finite():
     equation = js.Equation(lambda u, x: u.xx + js.log(x))  # log of negative numbers
     problem = js.Problem(equation, js.Box(x=(-1, 1)), boundary={"x": js.Dirichlet(0)})

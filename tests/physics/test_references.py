@@ -89,6 +89,7 @@ def robertson_rates(y, k1, k2, k3):
     return [-k1 * y[0] + k3 * y[1] * y[2], k1 * y[0] - k3 * y[1] * y[2] - k2 * y[1] ** 2, k2 * y[1] ** 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "rates", "options"),
     [

@@ -51,6 +51,7 @@ def test_vorticity_is_exponax_s_curl_with_the_other_sign():
     assert np.abs(ours).max() > 1
 
 
+@pytest.mark.slow
 def test_flows_agree_with_the_sign_turned_and_disagree_without():
     start, end = start_and_end()
     w, truth = (js.problems.vorticity_of(flow, BOX.lengths) for flow in (start, end))

@@ -83,6 +83,7 @@ def test_random_velocity_is_solenoidal_and_has_its_energy(box, d):
     assert max(map(abs, slopes)) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("box", "d", "cutoff"), [(FLAT, 2, 8), pytest.param(CUBE, 3, 6, marks=SLOW)])
 def test_random_velocity_has_its_spectrum(box, d, cutoff):
     """Summed over shells and averaged over samples; a shell of small k holds an uneven number of modes."""

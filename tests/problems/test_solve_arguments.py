@@ -83,6 +83,7 @@ def test_times_are_where_the_solution_is_saved_and_no_more():
     assert js.problems.poisson().reference(ts=[0, 1]).ts is None  # no time to save at
 
 
+@pytest.mark.slow
 def test_problem_that_jit_does_not_see_is_solved_inside_it_too():
     """A loss under jit may solve a fixed problem: nothing is traced in it, and its solution has no value yet."""
     inside = jax.jit(lambda scale: scale * js.solve(heat, METHOD).fields)(2.0)

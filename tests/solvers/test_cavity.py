@@ -67,6 +67,7 @@ def at_points():
     return lambda x, y: compiled(flow(), jnp.asarray(x), jnp.asarray(y))
 
 
+@pytest.mark.slow
 def test_walls_are_held():
     s, zero, one = np.linspace(0, 1, 7), np.zeros(7), np.ones(7)
     np.testing.assert_allclose(at_points()(s, one)[:, :3], np.tile([1.0, 0, 0], (7, 1)), atol=1e-11)  # both corners too

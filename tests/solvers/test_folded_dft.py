@@ -7,8 +7,10 @@ import pytest
 
 from jaxsci.solvers import folded_dft
 
+SIZES = [(8, 2), (64, 21)] + [pytest.param(*s, marks=pytest.mark.slow) for s in ((16, 5), (12, 4), (256, 85), (16, 7))]
 
-@pytest.mark.parametrize(("n", "m"), [(8, 2), (16, 5), (12, 4), (64, 21), (256, 85), (16, 7)])
+
+@pytest.mark.parametrize(("n", "m"), SIZES)
 @pytest.mark.parametrize("x64", [True, False])
 def test_they_agree_with_the_library_and_with_each_other(n, m, x64):
     with jax.enable_x64(x64):

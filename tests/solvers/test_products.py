@@ -50,7 +50,9 @@ def test_flows_take_the_known_least_number_of_transforms(name, back, forth):
 
 
 @pytest.mark.parametrize(
-    ("name", "sizes"), [(n, (12, 10)) for n in ("vorticity", "velocity", "scaled")] + [("velocity 3-D", (8, 6, 10))]
+    ("name", "sizes"),
+    [(n, (12, 10)) for n in ("vorticity", "velocity", "scaled")]
+    + [pytest.param("velocity 3-D", (8, 6, 10), marks=pytest.mark.slow)],
 )
 def test_the_economical_form_gives_the_same_rates(name, sizes):
     lines = lines_of(FLOWS[name], sizes)

@@ -121,6 +121,7 @@ def on_eight():
     return child(_COMMON + _SLABS + _BATCH, "js.problems.vortex_mixing(), (16, 16), 2, 3, False")
 
 
+@pytest.mark.slow
 def test_a_flow_in_the_plane_on_eight_devices_is_that_on_one(on_eight):
     """16 points keep 11 and 6 modes; 6 are padded to 8, one for each device."""
     assert_same_on_eight(on_eight[0], state=[1, 11, 1], grid=[2, 2, 2, 16])

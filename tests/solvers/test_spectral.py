@@ -78,6 +78,7 @@ def test_chosen_steps_have_no_reverse_mode_and_say_what_has():
         jax.grad(final_sum)(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradient", ["sqrt"])
 def test_gradient_policies_give_one_gradient(gradient):
     expected = jax.jit(jax.grad(lambda v: final_sum(v, dt=0.05, gradient="auto")))(0.1)
@@ -131,10 +132,10 @@ ESTIMATED = [  # (problem, method, how many times the error at points between sa
     ("advection", S(8, rtol=1e-5), 1.7),
     ("advection", S(8), 1.7),
     ("burgers", S(512, rtol=1e-6), 3.8),
-    ("burgers", S(1024, rtol=1e-6), 12.5),
+    pytest.param("burgers", S(1024, rtol=1e-6), 12.5, marks=pytest.mark.slow),
     ("fisher_kpp", S(16), 2.0),
     pytest.param("fisher_kpp", S(32), 43.0, marks=pytest.mark.slow),
-    ("gray_scott", S(8), 1.1),
+    pytest.param("gray_scott", S(8), 1.1, marks=pytest.mark.slow),
     ("wave", S(8, rtol=1e-5), 1.7),
     ("wave", S(8), 1.7),
 ]

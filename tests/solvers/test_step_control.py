@@ -96,6 +96,7 @@ def test_a_batch_chooses_for_each_member():
     assert float(relative_difference(states[0], alone.states)) < 1e-12
 
 
+@pytest.mark.slow
 def test_single_precision_stops_at_its_own_rounding():
     with jax.enable_x64(False):
         solution = js.solve(js.problems.burgers(viscosity=0.05), js.Spectral(64, rtol=1e-12), ts=[0.0, 1.0])

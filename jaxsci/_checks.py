@@ -53,6 +53,22 @@ def results_are_traced(tree: Any) -> bool:
     return is_traced((tree, jnp.zeros(())))
 
 
+def check_finite(problem: Any) -> None:
+    """Every coefficient that is known here is a finite number; those that are traced are not looked at.
+
+    Raises:
+      ValueError: naming the problem and the coefficient.
+    """
+    for name, value in problem.coefficients.items():
+        for leaf in jax.tree.leaves(value):
+            if isinstance(leaf, Tracer) or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+                continue
+            if not getattr(leaf, "is_fully_addressable", True):  # parts of it are on other hosts
+                continue
+            if not np.isfinite(np.asarray(leaf)).all():
+                raise ValueError(f"{problem.name}: the coefficient {name} must be finite, got {leaf}; give another value.")
+
+
 def is_whole(value: Any) -> bool:
     """A Python or NumPy integer."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from jaxsci._checks import check_keys, listed
+from jaxsci._checks import check_finite, check_keys, listed
 from jaxsci._timing import Stopwatch
 from jaxsci._types import Key, Progress
 from jaxsci.learning.free import SolvedField, values_of
@@ -187,6 +187,7 @@ def fit(
     names, logarithmic = _names(free), _names(positive)
     _check_free(problem, names, logarithmic)
     require_concrete(problem, "fit")
+    check_finite(problem)
     observed = prepare(problem, data)
     key = jax.random.key(0) if key is None else key
     with Stopwatch() as watch:

@@ -108,12 +108,18 @@ class Neural:
             )
         if not (isinstance(self.outputs, tuple) and all(callable(getattr(o, "change", None)) for o in self.outputs)):
             raise TypeError(
-                f'Neural: outputs must be a tuple such as (js.learning.DivergenceFree("u v"),), got {self.outputs!r}.'
+                'Neural: outputs must be a tuple of outputs such as js.learning.Positive("u"), as in '
+                f'(js.learning.DivergenceFree("u v"),), got {self.outputs!r}.'
+            )
+        if not isinstance(self.scheme, Scheme):
+            cure = "weighting" if callable(getattr(self.scheme, "weigh", None)) else "sampling"
+            raise TypeError(
+                f"Neural: scheme must be a js.learning.Scheme, as js.learning.Scheme({cure}=...), got {self.scheme!r}."
             )
         if not self.optimisers or not all(callable(getattr(o, "advance", None)) for o in self.optimisers):
             raise TypeError(
-                "Neural: optimiser must be js.learning.FirstOrder(...), js.learning.LevenbergMarquardt(...), or a tuple of "
-                f"such, got {self.optimiser!r}."
+                "Neural: optimiser must be js.learning.FirstOrder(...), which takes any of optax, "
+                f"js.learning.LevenbergMarquardt(...) or a tuple of such, got {self.optimiser!r}."
             )
 
     @property

@@ -64,6 +64,9 @@ class Ansatz:
     outputs: tuple[Output, ...]
 
     def __post_init__(self):
+        first = [type(output).__name__ for output in self.outputs[:-1] if isinstance(output, Conserved)]
+        if first:
+            raise ValueError("Ansatz: Conserved must come last among the outputs: what follows would change the integral.")
         for output in self.outputs:
             output.check(self.conditions)
 
@@ -200,8 +203,8 @@ class Positive:
                 least = float(jnp.min(lift(_points(problem, conditions))))
             if least < 0 or np.isnan(least):
                 raise ValueError(
-                    f"Positive: the lift of {name} in {problem.name}, which takes what is prescribed, falls to {least:.2g}. Give "
-                    "HardConditions lifts={...} with one that is positive."
+                    f"Positive: what {problem.name} prescribes of {name}, carried into the domain, falls to {least:.2g}; it must "
+                    "be positive or zero. Prescribe other values, or leave Positive out."
                 )
 
     def change(
@@ -241,35 +244,51 @@ class Conserved:
             raise ValueError(
                 f"Conserved: integrals are over boxes without solids; {conditions.problem.name} has another domain."
             )
+        problem = conditions.problem
+        if problem.is_steady or is_traced(problem):
+            return
+        with jax.ensure_compile_time_eval():
+            start = jnp.asarray(problem.domain["t"][0], float)
+            point = {name: start if name == "t" else jnp.zeros(()) for name in problem.coordinates}
+            lift = lambda p: conditions.lift(self.unknown, p, problem.coefficients)  # noqa: E731
+            held = float(self._integral(problem, lift, point))
+            total = float(Formula.of(self.total)(point, problem.coefficients))
+        if not abs(held - total) <= 1e-3 * max(abs(held), abs(total), 1e-300):
+            raise ValueError(
+                f"Conserved: the integral of the start of {self.unknown} in {problem.name} is {held:.6g}, not the total "
+                f"{total:.6g} that is to be held; a field cannot have both. Give that of the start."
+            )
 
     def change(
         self, conditions: HardConditions, field: Function, network: Network, coefficients: Mapping[str, Any]
     ) -> Function:
         problem, i = conditions.problem, conditions.problem.unknowns.index(self.unknown)
         space, total = problem.domain.space, Formula.of(self.total)
-        nodes, weights = np.polynomial.legendre.leggauss(self.nodes)
-        mesh = np.meshgrid(*[nodes] * len(space), indexing="ij")
-        weight = np.prod(np.meshgrid(*[weights] * len(space), indexing="ij"), axis=0).ravel()
-        weight = weight * np.prod(problem.domain.lengths) / 2 ** len(space)
 
         def bump(point):
             return conditions.homogeneous(self.unknown, lambda p: jnp.ones_like(p[space[0]]), coefficients, in_time=False)(
                 point
             )
 
-        def integral(function, point):
-            place = {
-                name: jnp.asarray(low + (high - low) * (m.ravel() + 1) / 2, point[name].dtype)
-                for name, m, (low, high) in zip(space, mesh, map(problem.domain.__getitem__, space), strict=True)
-            }
-            values = jax.vmap(lambda place: function({**point, **place}))(place)
-            return values @ jnp.asarray(weight, values.dtype)
-
         def changed(point):
-            missing = total(point, coefficients) - integral(lambda p: field(p)[i], point)
-            return field(point).at[i].add(missing / integral(bump, point) * bump(point))
+            missing = total(point, coefficients) - self._integral(problem, lambda p: field(p)[i], point)
+            return field(point).at[i].add(missing / self._integral(problem, bump, point) * bump(point))
 
         return changed
+
+    def _integral(self, problem: Problem, function: Function, point: Point) -> Any:
+        """Of a scalar function over the box, at the point's time."""
+        space = problem.domain.space
+        nodes, weights = np.polynomial.legendre.leggauss(self.nodes)
+        mesh = np.meshgrid(*[nodes] * len(space), indexing="ij")
+        weight = np.prod(np.meshgrid(*[weights] * len(space), indexing="ij"), axis=0).ravel()
+        weight = weight * np.prod(problem.domain.lengths) / 2 ** len(space)
+        place = {
+            name: jnp.asarray(low + (high - low) * (m.ravel() + 1) / 2, point[name].dtype)
+            for name, m, (low, high) in zip(space, mesh, map(problem.domain.__getitem__, space), strict=True)
+        }
+        values = jax.vmap(lambda place: function({**point, **place}))(place)
+        return values @ jnp.asarray(weight, values.dtype)
 
 
 def _along(function: Function, point: Point, axis: str) -> Any:

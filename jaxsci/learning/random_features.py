@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxsci._checks import is_whole
+from jaxsci._checks import check_keys, is_whole
 from jaxsci._timing import Stopwatch
 from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.equations.residual import PointwiseResidual, residual
@@ -100,11 +100,15 @@ class RandomFeatures:
         require_concrete(problem, "RandomFeatures")
         advise_float64("RandomFeatures")
         key = jax.random.key(0) if key is None else key
+        if self.continuation is not None:
+            check_keys("continuation: coefficient", {self.continuation[0]: None}, problem.coefficients)
         if problem.is_steady:
             solution = solve_steady(dataclasses.replace(self, n=self.n or 600), problem, key, progress)
             return certified(solution) if self.estimate else solution
-        if self.weak:
-            raise ValueError(f"RandomFeatures: weak=True is for steady problems, but {problem.name} has a t; leave it out.")
+        only_steady = {"weak": self.weak, "corners": self.corners, "continuation": self.continuation, "lifts": self.lifts}
+        for name, given in only_steady.items():
+            if given:
+                raise ValueError(f"RandomFeatures: {name} is for steady problems, but {problem.name} has a t; leave it out.")
         with Stopwatch() as watch:
             conditions = _march_conditions(problem)
             marches = conditions is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from jaxsci._checks import check_finite
 from jaxsci._types import Key, Progress, SavedTimes
 from jaxsci.problems.problem import Problem
 from jaxsci.problems.solution import Solution
@@ -34,7 +35,7 @@ def solve(
       A `Solution`. Numerical methods pass jit, vmap and grad in the problem's coefficients.
     Raises:
       TypeError: the method is none.
-      ValueError: the method cannot solve this kind of problem; the message says which can.
+      ValueError: the method cannot solve this kind of problem (the message says which can), or a coefficient is not finite.
     Example:
       >>> import jaxsci as js
       >>> solution = js.solve(js.problems.heat(), js.Spectral(n=32))
@@ -49,6 +50,7 @@ def solve(
             f"solve(problem, method): {type(method).__name__} is no method. Use js.Spectral(...), js.Staggered(...), "
             "js.FiniteVolume(...), js.Adaptive(...), js.Neural(...), js.RandomFeatures(...), or an object with the same solve()."
         )
+    check_finite(problem)
     return method.solve(problem, ts=ts, key=key, progress=progress)
 
 

@@ -139,7 +139,7 @@ def test_the_gradient_of_the_reduced_problem_matches_finite_differences():
     at, loss = solve(small_start())
     gradient = jax.grad(lambda u: SMALL.loss(u, {}, batch))(at)["network"]
     for name in ("layers/1/kernel", "layers/1/bias"):
-        assert jnp.abs(gradient[name]).max() < 1e-8, "c is optimal"
+        assert jnp.abs(gradient[name]).max() < 1e-7, "c is optimal"
     step = 1e-4
     for i in range(4):
         moved = [
@@ -204,12 +204,13 @@ def test_expanding_is_the_transpose_of_compressing():
 @pytest.mark.slow
 def test_blocks_of_points_give_the_same_sketch_as_all_rows():
     """With as many columns as parameters nothing is lost on that side; a block's filling has weight zero."""
-    method = SketchedGaussNewton(columns=13, rows=400, block=16)
+    parameters = ravel_pytree(small_start())[0].size
+    method = SketchedGaussNewton(columns=parameters, rows=400, block=16)
     value, jacobian, columns = compressed(method, SMALL, KEY, small_start(), {}, batch_of(60))
     assert columns is None
     exact, _ = SMALL.linearise(small_start(), {}, batch_of(60))
     np.testing.assert_allclose(jnp.sum(value**2), jnp.sum(exact**2), rtol=0.3)  # 60 rows among 400 buckets: few collisions
-    assert jacobian.shape == (400, 13)
+    assert jacobian.shape == (400, parameters)
 
 
 @pytest.mark.slow
@@ -217,7 +218,7 @@ def test_sketched_steps_descend_like_full_ones_in_a_subspace():
     state = after(SketchedGaussNewton(columns=8, rows=40, block=32), 20, 60)
     first = float(jnp.sum(SMALL.rows(small_start(), {}, batch_of(60)) ** 2))
     assert state.loss < 1e-3 * first
-    assert ravel_pytree(state.unknowns)[0].size == 13 > 8
+    assert ravel_pytree(state.unknowns)[0].size > 8
 
 
 # --- precision and first order ---------------------------------------------------------------------------------------

@@ -152,3 +152,8 @@ def test_tracing_through_the_fit_is_refused_with_the_way_out(transform):
 def test_burgers_at_its_usual_viscosity_to_1e_4():
     method = js.Neural(MLP((12,) * 5), budget=165, estimate=False)
     assert js.relative_l2(js.solve(js.problems.burgers(), method), reference("burgers")) < 1e-4
+
+
+def test_a_scheme_that_is_a_part_of_one_is_told_where_it_goes():
+    with pytest.raises(TypeError, match=r"as js.learning.Scheme\(weighting="):
+        js.Neural(scheme=js.learning.Causal())

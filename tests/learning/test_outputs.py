@@ -147,3 +147,11 @@ def test_a_network_is_fitted_with_what_holds_beside_its_conditions():
         np.testing.assert_allclose(values @ weights / 2, 1.0, atol=1e-12)
     with pytest.raises(TypeError, match="outputs must be a tuple"):
         js.Neural(outputs=Conserved("u", 1.0))
+
+
+def test_an_integral_that_the_start_has_not_and_an_order_that_loses_it_are_refused():
+    conditions = HardConditions(heat(lambda x: 1 + js.cos(np.pi * x), js.Neumann(0)))
+    with pytest.raises(ValueError, match=r"integral of the start of u in heat is 1, not the total 2"):
+        Ansatz(conditions, (Conserved("u", 2.0),))
+    with pytest.raises(ValueError, match="Conserved must come last"):
+        Ansatz(conditions, (Conserved("u", 1.0), Positive("u")))

@@ -216,3 +216,10 @@ def test_the_travelling_wave_of_fisher_to_1e_5():
 def test_burgers_at_its_usual_viscosity_to_1e_6():
     # Measured 3e-8 in 40 s; the front is 300 times narrower than the interval.
     assert js.relative_l2(js.solve(js.problems.burgers(), js.RandomFeatures(600)), reference("burgers")) < 1e-6
+
+
+def test_options_that_would_do_nothing_are_refused():
+    with pytest.raises(ValueError, match="corners is for steady problems, but heat has a t"):
+        js.solve(js.problems.heat(), js.RandomFeatures(40, corners=True))
+    with pytest.raises(KeyError, match="continuation: coefficient 'visc' does not exist"):
+        js.solve(js.problems.poisson(), js.RandomFeatures(40, continuation=("visc", (1.0, 0.1))))

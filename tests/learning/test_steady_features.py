@@ -117,7 +117,7 @@ def test_gauss_newton_with_continuation():
 
 @pytest.mark.slow
 def test_networks_on_a_domain_with_a_hole():
-    method = js.Neural(js.networks.MLP((12, 12)), js.learning.LevenbergMarquardt(max_steps=40), grid=8, estimate=False)
+    method = js.Neural(js.networks.MLP((12, 12)), js.learning.LevenbergMarquardt(steps=40), grid=8, estimate=False)
     solution = js.solve(annulus(), method)
     assert error_inside(solution, lambda x, y: np.log(np.hypot(x, y))) < 1e-2
 

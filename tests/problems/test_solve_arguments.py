@@ -92,3 +92,16 @@ def test_problem_that_jit_does_not_see_is_solved_inside_it_too():
     np.testing.assert_allclose(chosen, 2 * js.solve(burgers, js.Spectral(n=16), ts=[0.0, 0.5]).fields, atol=1e-6)
     with pytest.raises(TypeError, match="cannot run under jit"):
         jax.jit(lambda scale: scale * js.solve(heat, js.RandomFeatures(20)).fields)(2.0)
+
+
+def test_a_coefficient_that_is_not_finite_is_named():
+    problem = js.problems.heat(diffusivity=float("nan"))
+    with pytest.raises(ValueError, match="heat: the coefficient diffusivity must be finite, got nan"):
+        js.solve(problem, js.Spectral(n=8))
+
+
+def test_a_solid_whose_condition_is_misspelt_is_told_the_name():
+    laplace = js.Equation(lambda u: u.xx + u.yy, name="laplace")
+    walls = {"x": js.Dirichlet(0), "y": js.Dirichlet(0), "hol": js.Dirichlet(1)}
+    with pytest.raises(ValueError, match="The name 'hol' does not exist; there is 'hole'"):
+        js.Problem(laplace, js.Box(x=(-1, 1), y=(-1, 1)), solid={"hole": js.Disc((0, 0), 0.3)}, boundary=walls)

@@ -134,12 +134,13 @@ def test_linear_parameters_are_found_by_trying():
 
 @pytest.mark.slow
 def test_the_gradient_of_the_reduced_problem_matches_finite_differences():
-    batch = batch_of(40)
-    solve = jax.jit(lambda u: solve_linear(SMALL, u, {}, batch, 8))
-    at, loss = solve(small_start())
-    gradient = jax.grad(lambda u: SMALL.loss(u, {}, batch))(at)["network"]
+    tiny = Objective.of(RICCATI, js.networks.MLP((4,)))  # more units are nearly dependent, and c large
+    batch = with_observations(tiny, even_points(tiny, KEY, 40), None)
+    solve = jax.jit(lambda u: solve_linear(tiny, u, {}, batch, 8))
+    at, loss = solve(tiny.init(jax.random.key(1), {}))
+    gradient = jax.grad(lambda u: tiny.loss(u, {}, batch))(at)["network"]
     for name in ("layers/1/kernel", "layers/1/bias"):
-        assert jnp.abs(gradient[name]).max() < 1e-7, "c is optimal"
+        assert jnp.abs(gradient[name]).max() < 1e-8, "c is optimal"
     step = 1e-4
     for i in range(4):
         moved = [

@@ -58,9 +58,8 @@ def test_a_layer_is_learned_better_in_its_own_coordinate():
     """eps u_xx = u - 1 from 1 on the left to 0 on the right: a layer of width 0.01 there."""
     layer = js.Equation(lambda u, eps: eps * u.xx - u + 1, name="layer")
     exact = lambda x, eps: 1 - js.exp((x - 1) / js.sqrt(eps))
-    problem = js.Problem(
-        layer, js.Box(x=(-1, 1)), coefficients={"eps": 1e-4}, boundary={"x": (js.Dirichlet(1), js.Dirichlet(0))}, exact={"u": exact}
-    )  # fmt: skip
+    walls = {"x": (js.Dirichlet(1), js.Dirichlet(0))}
+    problem = js.Problem(layer, js.Box(x=(-1, 1)), coefficients={"eps": 1e-4}, boundary=walls, exact={"u": exact})
     errors = []
     for network in (js.networks.MLP((8, 8)), Stretched(js.networks.MLP((8, 8)), axis=0, centre=1.0, steepness=50.0)):
         method = js.Neural(network, optimiser=js.learning.LevenbergMarquardt(steps=100), budget=None, estimate=False)

@@ -108,7 +108,9 @@ class RandomFeatures:
         only_steady = {"weak": self.weak, "corners": self.corners, "continuation": self.continuation, "lifts": self.lifts}
         for name, given in only_steady.items():
             if given:
-                raise ValueError(f"RandomFeatures: {name} is for steady problems, but {problem.name} has a t; leave it out.")
+                raise ValueError(
+                    f"RandomFeatures: {name}={given!r} is for steady problems, but {problem.name} has a t; leave it out."
+                )
         with Stopwatch() as watch:
             conditions = _march_conditions(problem)
             marches = conditions is not None

@@ -219,7 +219,7 @@ def test_burgers_at_its_usual_viscosity_to_1e_6():
 
 
 def test_options_that_would_do_nothing_are_refused():
-    with pytest.raises(ValueError, match="corners is for steady problems, but heat has a t"):
+    with pytest.raises(ValueError, match="corners=True is for steady problems, but heat has a t"):
         js.solve(js.problems.heat(), js.RandomFeatures(40, corners=True))
     with pytest.raises(KeyError, match="continuation: coefficient 'visc' does not exist"):
         js.solve(js.problems.poisson(), js.RandomFeatures(40, continuation=("visc", (1.0, 0.1))))

@@ -2,8 +2,8 @@
 
     python benchmarks/learning.py --only inverse
 
-Seconds are wall time with compilation, from cleared caches; cpu_seconds beside them. `solver_seconds`
-and `solver_error` are those of the same call through the numerical solver, from the same first guess.
+Seconds are wall time with compilation, from cleared caches; cpu_seconds beside them. `solver_seconds` and `solver_error` are
+those of the same call through the numerical solver, from the guess that the row names.
 """
 
 from __future__ import annotations

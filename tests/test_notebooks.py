@@ -39,11 +39,7 @@ SAYS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "source",
-    [pytest.param(path, marks=pytest.mark.slow) if path.stem.startswith("02") else path for path in SOURCES],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_the_source_runs(source, tmp_path):
     environment = os.environ | {"MPLBACKEND": "Agg"}
     done = subprocess.run([sys.executable, source], cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import sympy
@@ -30,6 +30,12 @@ class NeedsNumbered(Exception):
 def split_letters(letters: str) -> list[str]:
     """The coordinates of a partial derivative one by one: "txx" is t, x, x and "x1x10" is x1, x10."""
     return re.findall(r"x\d+|.", letters)
+
+
+def multi_index(letters: str, coordinates: Iterable[str]) -> tuple[int, ...]:
+    """How often a partial derivative differentiates by each coordinate: "txx" in t, x, y is (1, 2, 0)."""
+    names = split_letters(letters)
+    return tuple(names.count(c) for c in coordinates)
 
 
 def sorted_letters(letters: str) -> str:

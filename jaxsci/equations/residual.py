@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from jaxsci._checks import check_keys, check_real, listed
 from jaxsci.equations.equation import Equation
 from jaxsci.equations.evaluation import Partial, evaluate
-from jaxsci.equations.expression import split_letters
+from jaxsci.equations.expression import multi_index, split_letters
 from jaxsci.equations.laplacian import estimated_laplacian, gradient_and_laplacian, laplacian_of
 from jaxsci.equations.partials import partial_derivatives
 from jaxsci.equations.taylor import NoRule
@@ -88,8 +88,7 @@ class PointwiseResidual:
         def stacked(*point):
             return stack_unknowns(field(*point), self.equation.unknowns)
 
-        orders = {letters: split_letters(letters) for _, letters in self.equation.partials}
-        indices = {letters: tuple(names.count(c) for c in self.coordinates) for letters, names in orders.items()}
+        indices = {letters: multi_index(letters, self.coordinates) for _, letters in self.equation.partials}
         values = partial_derivatives(stacked, columns, sorted(set(indices.values())))
         position = {name: i for i, name in enumerate(self.equation.unknowns)}
         return {

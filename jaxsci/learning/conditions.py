@@ -92,7 +92,7 @@ class HardConditions:
         return hash(self._static())
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._static() == other._static()
+        return isinstance(other, HardConditions) and self._static() == other._static()
 
     # --- inputs of the network ---------------------------------------------------------------------------------------
 

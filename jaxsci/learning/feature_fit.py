@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsci.equations.evaluation import partials_in
-from jaxsci.equations.expression import split_letters
+from jaxsci.equations.expression import multi_index
 from jaxsci.equations.partials import partial_derivatives
 from jaxsci.equations.residual import PointwiseResidual, residual
 from jaxsci.equations.splitting import split
@@ -107,7 +107,7 @@ class Fitter:
 def letters_to_indices(problem: Problem) -> dict[str, tuple[int, ...]]:
     """The partial derivatives that the equation needs, as multi-indices over the problem's coordinates."""
     needed = sorted({letters for _, letters in problem.equation.partials})
-    return {letters: tuple(split_letters(letters).count(name) for name in problem.coordinates) for letters in needed}
+    return {letters: multi_index(letters, problem.coordinates) for letters in needed}
 
 
 @functools.partial(jax.jit, static_argnames=("conditions",))

@@ -17,7 +17,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jaxsci.equations.evaluation import Partial
-from jaxsci.equations.expression import split_letters
+from jaxsci.equations.expression import multi_index
 from jaxsci.equations.partials import partial_derivatives
 from jaxsci.learning.objective import Batch, Coefficients, Objective, Unknowns, residual
 from jaxsci.learning.outputs import Output, with_outputs
@@ -124,7 +124,7 @@ class LearnedField(Objective):
             return self.residual(unknowns, coefficients, points)
         coordinates, field = self.equation.coordinates, self.field(unknowns, coefficients)
         names = self.equation.equation.unknowns
-        index = [tuple(split_letters(letters).count(c) for c in coordinates) for _, letters in self.seen]
+        index = [multi_index(letters, coordinates) for _, letters in self.seen]
         values = partial_derivatives(field, tuple(points.T), sorted(set(index)))
         columns = [values[i][:, names.index(key[0])] for i, key in zip(index, self.seen, strict=True)]
         return jnp.stack(columns, axis=-1) - target

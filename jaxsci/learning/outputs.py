@@ -64,8 +64,7 @@ class Ansatz:
     outputs: tuple[Output, ...]
 
     def __post_init__(self):
-        first = [type(output).__name__ for output in self.outputs[:-1] if isinstance(output, Conserved)]
-        if first:
+        if any(isinstance(output, Conserved) for output in self.outputs[:-1]):
             raise ValueError("Ansatz: Conserved must come last among the outputs: what follows would change the integral.")
         for output in self.outputs:
             output.check(self.conditions)

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsci.equations.expression import multi_index
 from jaxsci.equations.partials import partial_derivatives
 from jaxsci.equations.residual import PointwiseResidual
 from jaxsci.learning.conditions import HardConditions
@@ -61,7 +62,7 @@ def lift_partials(
 
     points = len(columns[0]) if columns else 1
     mesh = [jnp.repeat(times, points), *(jnp.tile(column, len(times)) for column in columns)]
-    indices = {k: tuple(k.count(name) for name in problem.coordinates) for k in letters}
+    indices = {k: multi_index(k, problem.coordinates) for k in letters}
     values = partial_derivatives(at_point, mesh, sorted(set(indices.values())))
     return {k: values[index].reshape(len(times), points, -1) for k, index in indices.items()}
 

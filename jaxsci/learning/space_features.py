@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci.equations.expression import split_letters
+from jaxsci.equations.expression import multi_index
 from jaxsci.equations.partials import partial_derivatives
 from jaxsci.learning.collocation import quasi_random
 from jaxsci.learning.conditions import HardConditions, Point
@@ -134,7 +134,7 @@ def unit_partials(
     def at_point(*point):
         return units(conditions, basis, dict(zip(problem.domain.space, point, strict=True)))
 
-    indices = {letters: tuple(split_letters(letters).count(name) for name in problem.domain.space) for letters in orders}
+    indices = {letters: multi_index(letters, problem.domain.space) for letters in orders}
     values = partial_derivatives(at_point, columns, sorted(set(indices.values())))
     return {letters: values[index] for letters, index in indices.items()}
 

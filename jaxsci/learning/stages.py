@@ -164,7 +164,7 @@ def network_stages(
     problem: Problem, data: Data, names: Any, positive: Any, method: Neural, key: Any, progress: Progress
 ) -> Iterator[Stage]:
     """A network: all optimisers of the method for the first stage, the last of them for the others."""
-    optimisers = method.optimiser if isinstance(method.optimiser, tuple) else (method.optimiser,)
+    optimisers = method.optimisers
     objective = LearnedField.with_free(problem, method.network, names, positive, data.seen, method.outputs)
     coefficients, keys = problem.coefficients, jax.random.split(key, 64)
     state = start(objective, coefficients, keys[0])

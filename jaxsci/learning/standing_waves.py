@@ -25,18 +25,15 @@ _SMOOTH = 1e-6  # a derivative that should vanish at a wall may be this share of
 class StandingWaves(HardConditions):
     """Hard conditions of a problem whose walls are held by standing waves; the lift is the start alone."""
 
-    mirror: tuple[tuple[int, ...], ...] = dataclasses.field(init=False)  # signs by unknown and axis, `mirror_signs`
-
-    def __post_init__(self):
-        object.__setattr__(self, "mirror", mirror_signs(self.problem))
-        super().__post_init__()
+    mirror: tuple[tuple[int, ...], ...] = ()  # signs by unknown and axis, `mirror_signs`
 
     @classmethod
     def of(cls, problem: Problem) -> StandingWaves | None:
         """None where no mirror continues the problem through its walls, or not its start (up to the fourth derivative)."""
-        if problem.solids or mirror_signs(problem) is None:
+        signs = None if problem.solids else mirror_signs(problem)
+        if signs is None:
             return None
-        conditions = cls(problem)
+        conditions = cls(problem, mirror=signs)
         with jax.ensure_compile_time_eval():
             return conditions if conditions._starts_mirrored() else None
 
@@ -54,22 +51,20 @@ class StandingWaves(HardConditions):
 
     def _starts_mirrored(self) -> bool:
         return all(
-            self._is_mirrored(name, key, axis, sign)
+            self._is_mirrored(key, axis, sign)
             for axis in self.problem.domain.space
             if self.problem.walls(axis)
             for name, sign in zip(self.problem.unknowns, self.signs(axis), strict=True)
             for key in (name + "_t" * q for q in range(self.problem.time_order(name)))
         )
 
-    def _is_mirrored(self, name: str, key: str, axis: str, sign: int) -> bool:
+    def _is_mirrored(self, key: str, axis: str, sign: int) -> bool:
         """Whether the derivatives of a start that the mirror forbids vanish at both walls."""
         problem = self.problem
         space, dtype = problem.domain.space, jnp.result_type(float)
         random = jax.random.uniform(jax.random.key(0), (64, len(space)), dtype)
         inside = {a: low + (high - low) * random[:, i] for i, a in enumerate(space) for low, high in [problem.domain[a]]}
-        start = problem.initial.get(key)
-        if start is None:
-            return True
+        start = problem.initial[key]
 
         def derivative(order: int):
             def value(x: Any, rest: Point) -> Any:

@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxsci._timing import Stopwatch
 from jaxsci.equations.evaluation import partials_in
-from jaxsci.equations.expression import split_letters
+from jaxsci.equations.expression import multi_index
 from jaxsci.equations.partials import partial_derivatives
 from jaxsci.equations.residual import PointwiseResidual, residual
 from jaxsci.equations.splitting import split
@@ -231,7 +231,7 @@ def _sample(
     hidden, lifts = {}, {}
     for name in problem.unknowns:
         needed = sorted(letters for u, letters in problem.equation.partials if u == name)
-        index = {letters: tuple(split_letters(letters).count(axis) for axis in problem.coordinates) for letters in needed}
+        index = {letters: multi_index(letters, problem.coordinates) for letters in needed}
 
         def units(*place, name=name):
             point = dict(zip(problem.coordinates, place, strict=True))

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from jaxsci.equations.expression import split_letters
+from jaxsci.equations.expression import multi_index
 from jaxsci.equations.partials import partial_derivatives
 from jaxsci.learning.free import LearnedField
 from jaxsci.learning.objective import Batch, Coefficients, Unknowns
@@ -101,7 +101,7 @@ class TabulatedField(LearnedField):
 @functools.partial(jax.jit, static_argnames=("objective", "letters"))
 def _tabulate(objective: TabulatedField, columns: tuple[Any, ...], letters: tuple[str, ...]) -> Table:
     coordinates = objective.equation.coordinates
-    index = {name: tuple(split_letters(name).count(c) for c in coordinates) for name in letters}
+    index = {name: multi_index(name, coordinates) for name in letters}
     network: Any = objective.network  # its units are not in the protocol
     units = objective.conditions.field(network.units_at, {})
     values = partial_derivatives(units, columns, sorted(set(index.values())))

@@ -46,19 +46,14 @@ def solids_of(problem: str, domain: Box, given: Any, boundary: Mapping[str, Any]
             raise TypeError(f"{problem}: the solid {name!r} must be a shape such as js.Disc((0, 0), 1), got {shape!r}.")
         if name in COORDINATES:
             raise ValueError(f"{problem}: a solid cannot be called {name!r}, which is a coordinate.")
-        if name not in boundary:
-            spelt = [key for key in boundary if key not in domain.space and key not in shapes]
-            hint = f" {unknown_name('The name', spelt[0], shapes)}" if spelt else ""
-            raise ValueError(
-                f"{problem}: say what holds on the solid {name!r}, boundary={{{name!r}: js.Dirichlet(0)}}, a condition or a "
-                f"tuple of them.{hint}"
-            )
-        wall = boundary[name]
+        wall = boundary.get(name)
         wall = Mixed(*wall) if isinstance(wall, tuple) else wall
         if not isinstance(wall, Wall) or wall.kind == "outflow":
+            strange = [key for key in boundary if key not in domain.space and key not in shapes]
+            hint = f" {unknown_name('The name', strange[0], shapes)}" if strange else ""
             raise ValueError(
                 f"{problem}: say what holds on the solid {name!r}, boundary={{{name!r}: js.Dirichlet(0)}}, a condition or a "
-                f"tuple of them; got {boundary[name]!r}."
+                f"tuple of them; got {boundary.get(name)!r}.{hint}"
             )
         try:
             shape(*(sum(domain[axis]) / 2 for axis in domain.space))

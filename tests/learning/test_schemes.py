@@ -89,7 +89,7 @@ SECOND = LevenbergMarquardt(points=100, steps=15, resample=20)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimiser", [FIRST, pytest.param(SECOND, marks=pytest.mark.slow)], ids=["first", "second"])
+@pytest.mark.parametrize("optimiser", [FIRST, SECOND], ids=["first", "second"])
 def test_the_same_problem_in_other_units_is_the_same_fit(optimiser):
     """On [0, 1] with u ~ 1 and on [0, 100] with u ~ 1e3."""
     method = js.Neural(

@@ -15,10 +15,10 @@ from jaxsci.learning.standing_waves import StandingWaves
 MEMBRANE = js.Equation(lambda u, speed: u.tt - speed**2 * (u.xx + u.yy), name="membrane")
 
 
-def string(walls, start, **more):
+def string(walls, start):
     equation = js.problems.wave().equation
     return js.Problem(equation, js.Box(t=(0, 0.4), x=(0, 1)), coefficients={"speed": 1.5}, initial={"u": start, "u_t": 0},
-                      boundary={"x": walls}, **more)  # fmt: skip
+                      boundary={"x": walls})  # fmt: skip
 
 
 @functools.cache

@@ -12,6 +12,7 @@ The tour, in the order of use:
 - the pure core beneath: `residual(problem)(field, coefficients, points)`, `stepper(problem, method)`, `rollout` and,
   for long ones that go to a file, `stream` and `read_trajectory`.
 - `networks`, `learning`: what `Neural` is put together from.
+- `constraints`: sets of points with exact, differentiable projections, ``js.constraints.project(constraint, y)``.
 
 Names load on first use, so that ``import jaxsci`` stays cheap.
 """
@@ -23,6 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHERE, which a test holds
+    from jaxsci import constraints as constraints
     from jaxsci import equations as equations
     from jaxsci import learning as learning
     from jaxsci import networks as networks
@@ -73,7 +75,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHER
     from jaxsci.solvers import rollout as rollout
     from jaxsci.solvers import stream as stream
 
-_FOLDERS = ("compare", "equations", "learning", "networks", "problems", "solvers")  # compare is a folder that can be called
+_FOLDERS = ("compare", "constraints", "equations", "learning", "networks", "problems", "solvers")  # compare is a folder that can be called
 _WHERE = {
     "jaxsci.compare": ("Report", "read_reference", "relative_l2"),
     "jaxsci.equations": (

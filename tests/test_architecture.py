@@ -19,6 +19,7 @@ ORDER = (
     ("equations",),
     ("problems",),
     ("solvers", "networks"),
+    ("constraints",),
     ("learning",),
     ("compare",),
     ("cli",),

@@ -75,7 +75,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHER
     from jaxsci.solvers import rollout as rollout
     from jaxsci.solvers import stream as stream
 
-_FOLDERS = ("compare", "constraints", "equations", "learning", "networks", "problems", "solvers")  # compare is a folder that can be called
+_FOLDERS = ("compare", "constraints", "equations", "learning", "networks", "problems", "solvers")  # compare can be called
 _WHERE = {
     "jaxsci.compare": ("Report", "read_reference", "relative_l2"),
     "jaxsci.equations": (

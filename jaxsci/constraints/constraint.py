@@ -162,7 +162,8 @@ def project(
     """
     if not isinstance(constraint, Constraint):
         raise TypeError(
-            f"project: the first argument must be a constraint, as in project(Polytope(A, b), y), got {type(constraint).__name__}."
+            "project: the first argument must be a constraint, as in project(Polytope(A, b), y), "
+            f"got {type(constraint).__name__}."
         )
     return constraint.project(y, tol=tol, max_steps=max_steps, warm=warm)
 
@@ -198,12 +199,8 @@ def check_numbers(owner: str, **given: Any) -> None:
       ValueError: for NaN.
     """
     for name, value in given.items():
-        if (
-            value is None
-            or is_traced(value)
-            or not hasattr(value, "__array__")
-            and not isinstance(value, int | float | list | tuple)
-        ):
+        numeric = hasattr(value, "__array__") or isinstance(value, int | float | list | tuple)
+        if value is None or is_traced(value) or not numeric:
             continue
         array = np.asarray(value)
         if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):

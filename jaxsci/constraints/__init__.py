@@ -4,6 +4,8 @@ Contract of this folder: a constraint is a frozen dataclass and a pytree with `r
 (`jaxsci.constraints.constraint`); projections are differentiated at their solution, never through their iterations.
 """
 
+from jaxsci.constraints.check_gradient import GradientCheck as GradientCheck
+from jaxsci.constraints.check_gradient import check_gradient as check_gradient
 from jaxsci.constraints.constraint import CONVERGED as CONVERGED
 from jaxsci.constraints.constraint import INFEASIBLE as INFEASIBLE
 from jaxsci.constraints.constraint import MAX_STEPS as MAX_STEPS
@@ -13,4 +15,6 @@ from jaxsci.constraints.constraint import Constraint as Constraint
 from jaxsci.constraints.constraint import ProjectionInfo as ProjectionInfo
 from jaxsci.constraints.constraint import prepare as prepare
 from jaxsci.constraints.constraint import project as project
+from jaxsci.constraints.layer import Layer as Layer
+from jaxsci.constraints.layer import harden as harden
 from jaxsci.constraints.polytope import Polytope as Polytope

@@ -1,7 +1,7 @@
 """What is left of a linear system, in twice the working precision: b - A x with rounding errors carried along.
 
-Reference: Dekker (1971), Numer. Math. 18, 224 (products); Knuth (1969) (sums); Ogita, Rump & Oishi (2005), SIAM J. Sci. Comput.
-26, 1955, algorithm 5.3 (dot products).
+Reference: Knuth (1969), The Art of Computer Programming 2, theorem B of section 4.2.2 (sums); Ogita, Rump & Oishi (2005), SIAM J.
+Sci. Comput. 26, 1955 (dot products).
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ def shortfall(matrix: Any, x: Any, right: Any) -> Any:
     def body(carry, column):
         total, rest = carry
         entry, factor = column
-        product, error = _product(-entry, factor[:, None])
-        total, rounding = _sum(total, product)
-        return (total, rest + (rounding + error)), None
+        for a in _halves(-entry):
+            for b in _halves(factor[:, None]):
+                # The product of halves is exact, so that it does not matter whether the compiler fuses it with the sum.
+                total, rounding = _sum(total, a * b)
+                rest = rest + rounding
+        return (total, rest), None
 
     start = jnp.broadcast_to(right, (x.shape[0], right.shape[-1]))
     (total, rest), _ = jax.lax.scan(body, (start, jnp.zeros_like(start)), (columns, x.T))
@@ -43,16 +46,8 @@ def _sum(a: Any, b: Any) -> tuple[Any, Any]:
     return total, (a - (total - part)) + (b - part)
 
 
-def _product(a: Any, b: Any) -> tuple[Any, Any]:
-    """a b and its rounding error, from halves whose products are exact."""
-    a, b = jnp.broadcast_arrays(a, b)
-    product = a * b
-    (a1, a2), (b1, b2) = _halves(a), _halves(b)
-    return product, ((a1 * b1 - product) + a1 * b2 + a2 * b1) + a2 * b2
-
-
 def _halves(a: Any) -> tuple[Any, Any]:
-    bits = jnp.finfo(a.dtype).nmant + 1
-    large = a * (2 ** ((bits + 1) // 2) + 1)
-    high = large - (large - a)
+    """The leading half of the digits, and the rest; by masking, because a compiler may fuse what Dekker's splitting multiplies."""
+    kinds = jnp.finfo(a.dtype)
+    high = jax.lax.reduce_precision(a, kinds.nexp, (kinds.nmant - 1) // 2)
     return high, a - high

@@ -78,7 +78,12 @@ def nearest(data: Data, factor: Factor, tol: Any, warm: Warm | None, max_steps: 
     if data.C is None:
         found = dual.solve(rows, data.y, tol_rows, start, max_steps)
         status = jnp.where(_inconsistent(data, factor, tol), INFEASIBLE, found.status)
-        multipliers, steps, slack, held = factor.expand(found.multipliers), found.steps, jnp.zeros((batch, 0), dtype), equations
+        multipliers, steps, slack, held = (
+            factor.expand(found.multipliers),
+            found.steps,
+            jnp.zeros((batch, 0), dtype),
+            equations,
+        )
     else:
         centre = clip(times(data.C, data.y) if warm is None else warm.slack, data.C_lower, data.C_upper) / scale
         multipliers, slack, status, steps = _proximal(data, rows, tol_rows, start, centre, max_steps)
@@ -190,8 +195,8 @@ def solve_active(data: Data, factor: Factor, free: Any, held: Any, right: Any, a
     aim = (1e-12 if right.dtype == jnp.float64 else 1e-6) if aim is None else aim
 
     def product(w):
-        w = jnp.where(on, w, 0)
-        return jnp.where(on, _rows_times(data, jnp.where(free, _transposed(data, w), 0)), w)
+        inner = _rows_times(data, jnp.where(free, _transposed(data, jnp.where(on, w, 0)), 0))
+        return jnp.where(on, inner, w)
 
     def solve(_, right):
         if data.C is None:
@@ -206,12 +211,17 @@ def solve_active(data: Data, factor: Factor, free: Any, held: Any, right: Any, a
 
 
 def violation(data: Data, x: Any) -> Any:
-    """The largest violation of a row; bounds hold by construction."""
+    """The largest violation of a row, without the rounding errors of its terms in float32; bounds hold by construction."""
+    accurate = x.dtype == jnp.float32
+
+    def short(matrix, right):
+        return shortfall(matrix, x, right) if accurate and not isinstance(matrix, BCOO) else right - times(matrix, x)
+
     worst = jnp.zeros(x.shape[0], x.dtype)
     if data.A is not None:
-        worst = jnp.max(jnp.abs(data.b - times(data.A, x)), axis=-1, initial=0)
+        worst = jnp.max(jnp.abs(short(data.A, data.b)), axis=-1, initial=0)
     if data.C is not None:
-        value = times(data.C, x)
+        value = -short(data.C, jnp.zeros((1, data.C.shape[-2]), x.dtype))
         worst = jnp.maximum(worst, jnp.max(jnp.maximum(data.C_lower - value, value - data.C_upper), axis=-1, initial=0))
     return worst
 

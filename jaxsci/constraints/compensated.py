@@ -47,7 +47,7 @@ def _sum(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _halves(a: Any) -> tuple[Any, Any]:
-    """The leading half of the digits, and the rest; by masking, because a compiler may fuse what Dekker's splitting multiplies."""
+    """The leading half of the digits, and the rest: masked, as a compiler may fuse what Dekker's splitting multiplies."""
     kinds = jnp.finfo(a.dtype)
     high = jax.lax.reduce_precision(a, kinds.nexp, (kinds.nmant - 1) // 2)
     return high, a - high

@@ -5,8 +5,8 @@ r"""Rows made orthonormal: what the projections on one polytope share.
 Dependent rows drop out with their singular values, so that a matrix without full rank needs no other treatment. A sparse matrix
 stays sparse: its rows are scaled to unit length instead, and |Q| is estimated.
 
-Rows with two bounds,  l <= C x <= u,  become equations with a bounded slack:  C x - k s = 0, l <= k s <= u. How long the column k of
-the slack is, is free; k = 10 |C_i| makes the slacks' proximal iteration (`jaxsci.constraints.polytope_solve`) gain a factor of
+Rows with two bounds,  l <= C x <= u,  become equations with a bounded slack:  C x - k s = 0, l <= k s <= u. The
+length k of the slack's column is free; k = 10 |C_i| makes the slacks' proximal iteration (`jaxsci.constraints.polytope_solve`) gain a factor of
 about a hundred a step.
 """
 

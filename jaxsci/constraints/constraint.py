@@ -86,6 +86,12 @@ class Constraint(abc.ABC):
         """The same constraint with what a batch or many calls share computed once; itself where there is nothing."""
         return self
 
+    def __and__(self, other: Any) -> Any:
+        """The intersection of two sets; see `jaxsci.constraints.Intersection`."""
+        from jaxsci.constraints.compose import intersected
+
+        return intersected(self, other)
+
     def penalty(self, x: Any) -> Any:
         """|residual(x)|^2 / 2;  [...]."""
         return jnp.sum(self.residual(x) ** 2, axis=-1) / 2

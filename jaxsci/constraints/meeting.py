@@ -153,7 +153,7 @@ class _Search(NamedTuple):
         z, x, points = state.z, state.x, state.points
         f = points - x[..., None, :]
         error = jnp.max(jnp.abs(f), axis=(-2, -1))
-        shift = jnp.maximum(state.shift * jnp.minimum(1, error / self.scale), _small(z.dtype) ** (2 / 3))
+        shift = jnp.clip(state.shift * error / self.scale, _small(z.dtype) ** (2 / 3), 1)
         matrix = self.newton(z, x)
         matrix = matrix + shift[..., None, None] * jnp.eye(matrix.shape[-1], dtype=z.dtype)
         newton = jnp.linalg.solve(matrix, -f.reshape(*f.shape[:-2], -1, 1)).reshape(f.shape)
@@ -167,7 +167,7 @@ class _Search(NamedTuple):
             x, points = self.evaluated(new)
             error_now = jnp.max(jnp.abs(points - x[..., None, :]), axis=(-2, -1))
             envelope = self.envelope(new, x, points)
-            good = (envelope <= state.envelope - fall) | (error_now <= error / 2)
+            good = (envelope <= state.envelope - fall) | (error_now <= state.best / 2)
             return new, x, points, envelope, good
 
         def shorter(carry):
@@ -179,7 +179,7 @@ class _Search(NamedTuple):
         whole = jnp.ones_like(error)
         going = lambda carry: (carry[1] < HALVINGS) & ~carry[-1].all()
         part, _, new, x, points, envelope, _ = jax.lax.while_loop(going, shorter, (whole, 0, *trial(whole)))
-        shift = jnp.where(part == 1, state.shift / 4, jnp.minimum(state.shift * 4, 1))
+        shift = jnp.where(part == 1, jnp.minimum(state.shift, 1) / 4, jnp.minimum(state.shift * 4, self.scale / error))
         status, best, stalled = self.judged(new, x, points, state.best, state.stalled)
         return State(new, x, points, envelope, jnp.maximum(shift, 1e-4), best, stalled, state.steps + 1, status)
 

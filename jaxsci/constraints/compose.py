@@ -58,7 +58,7 @@ class Intersection(Constraint):
             )
 
     @property
-    def event_ndim(self) -> int:
+    def event_ndim(self) -> int:  # ty: ignore[incompatible-property-override]
         return self.constraints[0].event_ndim
 
     def residual(self, x: Any) -> Any:
@@ -78,7 +78,9 @@ class Intersection(Constraint):
 def intersected(a: Constraint, b: Any) -> Intersection:
     """``a & b``, without brackets inside."""
     if not isinstance(b, Constraint):
-        raise TypeError(f"{type(a).__name__} & ...: a constraint can only be intersected with another, got {type(b).__name__}.")
+        raise TypeError(
+            f"{type(a).__name__} & ...: a constraint can only be intersected with another, got {type(b).__name__}."
+        )
     members = [tuple(c.constraints) if isinstance(c, Intersection) else (c,) for c in (a, b)]
     return Intersection(members[0] + members[1])
 
@@ -152,8 +154,13 @@ class Parts(Constraint):
             points[name], infos[name] = part.project(
                 value, tol=tol, max_steps=max_steps, warm=None if warm is None else warm[name]
             )
-        worst = lambda field: _worst([getattr(info, field) for info in infos.values()])
-        each = lambda field: {name: getattr(info, field) for name, info in infos.items()}
+
+        def worst(field):
+            return _worst([getattr(info, field) for info in infos.values()])
+
+        def each(field):
+            return {name: getattr(info, field) for name, info in infos.items()}
+
         status = worst("status")
         return points, ProjectionInfo(
             status == CONVERGED, status, worst("residual"), worst("steps"), each("active"), each("warm")
@@ -198,7 +205,9 @@ class On(Constraint):
             if len(set(places)) < len(places):
                 raise ValueError(f"On: places must be distinct, got {places}.")
             object.__setattr__(self, "index", places)
-        if isinstance(self.constraint, Constraint) and (isinstance(self.constraint, Parts) or self.constraint.event_ndim != 1):
+        if isinstance(self.constraint, Constraint) and (
+            isinstance(self.constraint, Parts) or self.constraint.event_ndim != 1
+        ):
             raise ValueError(f"On: the constraint must be on points with one axis, {type(self.constraint).__name__} is not.")
 
     def _places(self, x):
@@ -213,7 +222,7 @@ class On(Constraint):
         return self.constraint.residual(x[..., self._places(x)])
 
     def prepare(self) -> On:
-        return On(self.constraint.prepare(), self.index if not isinstance(self.index, Stretch) else slice(*self.index))
+        return On(self.constraint.prepare(), self.index)
 
     def nearest(self, y: Any, tol: float | None, max_steps: int | None, warm: Any) -> tuple[Any, ProjectionInfo]:
         places = self._places(y)

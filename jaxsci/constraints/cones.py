@@ -87,7 +87,7 @@ class PositiveSemidefinite(Constraint):
         """How far each eigenvalue is below the floor, and each pair of entries from symmetric;  [..., n (n + 1) / 2]."""
         n = _order(x)
         _, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(_symmetric(x)), symmetrize_input=False)
-        # The derivative of an eigenvalue is v . dX v; that of the vectors does not enter, and would be infinite where two are equal.
+        # The derivative of an eigenvalue is v . dX v; that of the vectors does not enter, and is infinite where two are equal.
         values = jnp.einsum("...ik,...ij,...jk->...k", vectors, _symmetric(x), vectors)
         rows, columns = jnp.triu_indices(n, 1)
         skew = (x - jnp.swapaxes(x, -1, -2))[..., rows, columns]

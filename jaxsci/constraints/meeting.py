@@ -66,7 +66,11 @@ def nearest_common_point(
         return points - x[..., None, :]
 
     fixed, still = jax.lax.stop_gradient((members, y))
-    z = jnp.zeros((*batch, others, n), y.dtype) if warm is None else jnp.broadcast_to(warm, (*batch, others, n)).astype(y.dtype)
+    z = (
+        jnp.zeros((*batch, others, n), y.dtype)
+        if warm is None
+        else jnp.broadcast_to(warm, (*batch, others, n)).astype(y.dtype)
+    )
     scale = 1 + jnp.max(jnp.abs(still), axis=-1)
     search = _Search(
         lambda z: evaluated(fixed, still, z),
@@ -129,7 +133,9 @@ class _Search(NamedTuple):
         stalled = jnp.where(error < best / 2, 0, stalled + 1)
         # Projections that iterate themselves may not reach the tolerance: where nothing improves, a thousand of it passes.
         reached = (error <= self.tol) | ((error <= 1000 * self.tol) & (stalled >= 3))
-        status = jnp.where(reached, CONVERGED, jnp.where((stalled >= 5) & self.separated(z, x, points), INFEASIBLE, MAX_STEPS))
+        status = jnp.where(
+            reached, CONVERGED, jnp.where((stalled >= 5) & self.separated(z, x, points), INFEASIBLE, MAX_STEPS)
+        )
         return status, jnp.minimum(error, best), stalled
 
     def run(self, z, max_steps):
@@ -144,7 +150,10 @@ class _Search(NamedTuple):
         def step(state):
             new = self.step(state)
             done = (state.status != MAX_STEPS) | (state.steps >= max_steps)
-            frozen = lambda old, now: jnp.where(done.reshape(done.shape + (1,) * (now.ndim - done.ndim)), old, now)
+
+            def frozen(old, now):
+                return jnp.where(done.reshape(done.shape + (1,) * (now.ndim - done.ndim)), old, now)
+
             return jax.tree.map(frozen, state, new)
 
         return jax.lax.while_loop(going, step, first)
@@ -177,7 +186,10 @@ class _Search(NamedTuple):
             return part, tried, *trial(part)
 
         whole = jnp.ones_like(error)
-        going = lambda carry: (carry[1] < HALVINGS) & ~carry[-1].all()
+
+        def going(carry):
+            return (carry[1] < HALVINGS) & ~carry[-1].all()
+
         part, _, new, x, points, envelope, _ = jax.lax.while_loop(going, shorter, (whole, 0, *trial(whole)))
         shift = jnp.where(part == 1, jnp.minimum(state.shift, 1) / 4, jnp.minimum(state.shift * 4, self.scale / error))
         status, best, stalled = self.judged(new, x, points, state.best, state.stalled)
@@ -195,7 +207,10 @@ def _derivative(projection, y, z, x, size):
 
     last = jacobian(-1, y - jnp.sum(z, axis=-2))
     own = [jacobian(i, x + z[..., i, :] / size) for i in range(others)]
-    rows = [jnp.concatenate([last - j @ last + (j / size if i == k else 0) for k in range(others)], -1) for i, j in enumerate(own)]
+    rows = [
+        jnp.concatenate([last - j @ last + (j / size if i == k else 0) for k in range(others)], -1)
+        for i, j in enumerate(own)
+    ]
     return jnp.concatenate(rows, axis=-2)
 
 

@@ -223,7 +223,10 @@ def _knots(y, t, max_steps):
     alone = jnp.zeros((*y.shape[:-1], 1), bool)
     bends = jnp.zeros((*y.shape[:-1], n - 2), y.dtype)
     state = (jnp.ones(y.shape, bool), bends, jnp.inf + 0 * scale, alone, ~alone, jnp.zeros(alone.shape, int), alone)
-    going = lambda state: (~state[6] & (state[5] < max_steps)).any()
+
+    def going(state):
+        return (~state[6] & (state[5] < max_steps)).any()
+
     knots, _, _, _, _, steps, done = jax.lax.while_loop(going, step, state)
     return knots, steps[..., 0], done[..., 0]
 

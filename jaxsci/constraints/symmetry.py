@@ -50,7 +50,10 @@ class Group:
     def __mul__(self, other: Group) -> Group:
         if self.shape != other.shape:
             raise ValueError(f"Group: both must act on points of one shape, got {self.shape} and {other.shape}.")
-        pair = lambda name: np.concatenate([getattr(self, name), getattr(other, name)])
+
+        def pair(name):
+            return np.concatenate([getattr(self, name), getattr(other, name)])
+
         return Group(self.shape, pair("permutations"), pair("signs"))
 
     def __eq__(self, other: object) -> bool:
@@ -93,7 +96,7 @@ class Symmetric(Constraint):
             raise TypeError(f"Symmetric: give a Group, as reflections((8, 8)) makes one, got {type(self.group).__name__}.")
 
     @property
-    def event_ndim(self) -> int:
+    def event_ndim(self) -> int:  # ty: ignore[incompatible-property-override]
         return len(self.group.shape)
 
     def residual(self, x: Any) -> Any:

@@ -78,7 +78,7 @@ class PositiveSemidefinite(Constraint):
 
     floor: Any = 0.0
 
-    event_ndim = 2
+    event_ndim = 2  # ty: ignore[incompatible-attribute-override]
 
     def __post_init__(self):
         check_numbers("PositiveSemidefinite", floor=self.floor)

@@ -10,7 +10,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxsci._checks import is_traced
 from jaxsci.constraints.constraint import (
     CONVERGED,
     MAX_STEPS,
@@ -92,6 +94,9 @@ class Convex(Constraint):
 
     def __post_init__(self):
         check_numbers("Convex", positions=self.positions)
+        known = isinstance(self.positions, list | tuple | np.ndarray | jax.Array) and not is_traced(self.positions)
+        if known and not (np.diff(np.asarray(self.positions), axis=-1) > 0).all():
+            raise ValueError(f"Convex: positions must rise, got {self.positions}.")
 
     def _curved(self, x):
         return -x if self.concave else x
@@ -110,6 +115,8 @@ class Convex(Constraint):
 
     def nearest(self, y: Any, tol: float | None, max_steps: int | None, warm: Any) -> tuple[Any, ProjectionInfo]:
         t, level = self._positions(y), self._curved(y)
+        if y.shape[-1] < 3:
+            return closed_form(self, y, active=jnp.zeros((*y.shape[:-1], 0), int))
         level, t = jnp.broadcast_arrays(level, t)
         most = 20 * y.shape[-1] if max_steps is None else max_steps
         knots, steps, done = _knots(*jax.lax.stop_gradient((level, t)), most)

@@ -49,6 +49,7 @@ def test_ball_and_half_space_against_the_closed_form():
     np.testing.assert_allclose(alone[0], x[0], atol=1e-14)
 
 
+@pytest.mark.slow
 def test_derivatives_of_an_intersection_in_everything():
     """Both sets bind; jvp, vjp and the Hessian against central differences."""
     flat, back = jax.flatten_util.ravel_pytree((2 * Y[0] / jnp.linalg.norm(Y[0]) + A, *DATA))

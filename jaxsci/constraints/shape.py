@@ -84,9 +84,9 @@ class Convex(Constraint):
       Groeneboom, Jongbloed and Wellner (2008), "The support reduction algorithm", Scand. J. Statist. 35.
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
-      >>> x, _ = js.constraints.Convex().project(jnp.array([4.0, 1.0, 2.0, 1.0, 4.0]))
+      >>> x, _ = js.constraints.Convex().project(jnp.array([4.0, 1.0, 2.5, 1.0, 4.0]))
       >>> print(x.round(2))
-      [3.97 1.37 1.2  1.37 4.06]
+      [4.  1.5 1.5 1.5 4. ]
     """
 
     positions: Any = None

@@ -4,17 +4,33 @@ Contract of this folder: a constraint is a frozen dataclass and a pytree with `r
 (`jaxsci.constraints.constraint`); projections are differentiated at their solution, never through their iterations.
 """
 
-from jaxsci.constraints.check_gradient import GradientCheck as GradientCheck
 from jaxsci.constraints.check_gradient import check_gradient as check_gradient
+from jaxsci.constraints.check_gradient import GradientCheck as GradientCheck
+from jaxsci.constraints.compose import Intersection as Intersection
+from jaxsci.constraints.compose import On as On
+from jaxsci.constraints.compose import Parts as Parts
+from jaxsci.constraints.cones import PositiveSemidefinite as PositiveSemidefinite
+from jaxsci.constraints.cones import SecondOrderCone as SecondOrderCone
+from jaxsci.constraints.constraint import Constraint as Constraint
 from jaxsci.constraints.constraint import CONVERGED as CONVERGED
 from jaxsci.constraints.constraint import INFEASIBLE as INFEASIBLE
 from jaxsci.constraints.constraint import MAX_STEPS as MAX_STEPS
 from jaxsci.constraints.constraint import NOT_FINITE as NOT_FINITE
-from jaxsci.constraints.constraint import STATUS as STATUS
-from jaxsci.constraints.constraint import Constraint as Constraint
-from jaxsci.constraints.constraint import ProjectionInfo as ProjectionInfo
 from jaxsci.constraints.constraint import prepare as prepare
 from jaxsci.constraints.constraint import project as project
-from jaxsci.constraints.layer import Layer as Layer
+from jaxsci.constraints.constraint import ProjectionInfo as ProjectionInfo
+from jaxsci.constraints.constraint import STATUS as STATUS
 from jaxsci.constraints.layer import harden as harden
+from jaxsci.constraints.layer import Layer as Layer
+from jaxsci.constraints.moments import TiltedMoments as TiltedMoments
 from jaxsci.constraints.polytope import Polytope as Polytope
+from jaxsci.constraints.sets import Ball as Ball
+from jaxsci.constraints.sets import HalfSpace as HalfSpace
+from jaxsci.constraints.sets import Simplex as Simplex
+from jaxsci.constraints.shape import Convex as Convex
+from jaxsci.constraints.shape import Monotone as Monotone
+from jaxsci.constraints.symmetry import cyclic_shifts as cyclic_shifts
+from jaxsci.constraints.symmetry import Group as Group
+from jaxsci.constraints.symmetry import quarter_turns as quarter_turns
+from jaxsci.constraints.symmetry import reflections as reflections
+from jaxsci.constraints.symmetry import Symmetric as Symmetric

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,7 @@ class ProjectionInfo(NamedTuple):
 Self = TypeVar("Self", bound="Constraint")
 
 
+@dataclass_transform(frozen_default=True, eq_default=False)
 def constraint(*static: str):
     """Make a class a frozen dataclass and a pytree: its fields are leaves, those named here are static."""
 
@@ -96,6 +97,12 @@ class Constraint(abc.ABC):
     def prepare(self: Self) -> Self:
         """The same constraint with what a batch or many calls share computed once; itself where there is nothing."""
         return self
+
+    def __and__(self, other: Any) -> Any:
+        """The intersection of two sets; see `jaxsci.constraints.Intersection`."""
+        from jaxsci.constraints.compose import intersected
+
+        return intersected(self, other)
 
     def penalty(self, x: Any) -> Any:
         """|residual(x)|^2 / 2;  [...]."""

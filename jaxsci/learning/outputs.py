@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import is_traced, unknown_name
+from jaxsci.constraints.curl import divergence_free
 from jaxsci.learning.conditions import HardConditions
 from jaxsci.learning.distance import Function, Point
 from jaxsci.problems import Formula, Problem
@@ -150,6 +151,7 @@ class DivergenceFree:
     ) -> Function:
         names, space = self.velocity.split(), conditions.problem.domain.space
         places = [conditions.problem.unknowns.index(name) for name in names]
+        needed = 1 if len(space) == 2 else 3  # potentials
 
         def potential(point):
             d = jnp.ones_like(point[space[0]])
@@ -162,12 +164,9 @@ class DivergenceFree:
 
         def changed(point):
             value = field(point)
-            slopes = [_along(potential, point, axis) for axis in space]  # slopes[j][i] = d A_i / d x_j
-            if len(space) == 2:
-                curl = [slopes[1][0], -slopes[0][0]]
-            else:
-                curl = [slopes[(i + 1) % 3][(i + 2) % 3] - slopes[(i + 2) % 3][(i + 1) % 3] for i in range(3)]
-            for i, name, part in zip(places, names, curl, strict=True):
+            curl = divergence_free(lambda x: potential({**point, **dict(zip(space, x, strict=True))})[:needed])
+            here = curl(jnp.stack([point[axis] for axis in space]))
+            for i, name, part in zip(places, names, here, strict=True):
                 value = value.at[i].set(conditions.lift(name, point, coefficients) + part)
             return value
 
@@ -288,10 +287,6 @@ class Conserved:
         }
         values = jax.vmap(lambda place: function({**point, **place}))(place)
         return values @ jnp.asarray(weight, values.dtype)
-
-
-def _along(function: Function, point: Point, axis: str) -> Any:
-    return jax.jvp(lambda x: function({**point, axis: x}), (point[axis],), (jnp.ones_like(point[axis]),))[1]
 
 
 def _points(problem: Problem, conditions: HardConditions, count: int = 64) -> Point:

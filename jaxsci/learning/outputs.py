@@ -21,6 +21,7 @@ import numpy as np
 
 from jaxsci._checks import is_traced, unknown_name
 from jaxsci.constraints.curl import divergence_free
+from jaxsci.constraints.integrals import hold_integral
 from jaxsci.learning.conditions import HardConditions
 from jaxsci.learning.distance import Function, Point
 from jaxsci.problems import Formula, Problem
@@ -269,24 +270,35 @@ class Conserved:
             )
 
         def changed(point):
-            missing = total(point, coefficients) - self._integral(problem, lambda p: field(p)[i], point)
-            return field(point).at[i].add(missing / self._integral(problem, bump, point) * bump(point))
+            in_space = {axis: point[axis] for axis in space}
+            held = hold_integral(
+                lambda place: field({**point, **place})[i],
+                total(point, coefficients),
+                *self._quadrature(problem, point),
+                lambda place: bump({**point, **place}),
+            )
+            return field(point).at[i].set(held(in_space))
 
         return changed
 
     def _integral(self, problem: Problem, function: Function, point: Point) -> Any:
         """Of a scalar function over the box, at the point's time."""
+        places, weights = self._quadrature(problem, point)
+        return jax.vmap(lambda place: function({**point, **place}))(places) @ weights
+
+    def _quadrature(self, problem: Problem, point: Point) -> tuple[Point, Any]:
+        """Gauss points in space and their weights."""
         space = problem.domain.space
         nodes, weights = np.polynomial.legendre.leggauss(self.nodes)
         mesh = np.meshgrid(*[nodes] * len(space), indexing="ij")
         weight = np.prod(np.meshgrid(*[weights] * len(space), indexing="ij"), axis=0).ravel()
         weight = weight * np.prod(problem.domain.lengths) / 2 ** len(space)
-        place = {
-            name: jnp.asarray(low + (high - low) * (m.ravel() + 1) / 2, point[name].dtype)
+        dtype = point[space[0]].dtype
+        places = {
+            name: jnp.asarray(low + (high - low) * (m.ravel() + 1) / 2, dtype)
             for name, m, (low, high) in zip(space, mesh, map(problem.domain.__getitem__, space), strict=True)
         }
-        values = jax.vmap(lambda place: function({**point, **place}))(place)
-        return values @ jnp.asarray(weight, values.dtype)
+        return places, jnp.asarray(weight, dtype)
 
 
 def _points(problem: Problem, conditions: HardConditions, count: int = 64) -> Point:

@@ -4,6 +4,8 @@ Contract of this folder: a constraint is a frozen dataclass and a pytree with `r
 (`jaxsci.constraints.constraint`); projections are differentiated at their solution, never through their iterations.
 """
 
+from jaxsci.constraints.boundary import hold_boundary as hold_boundary
+from jaxsci.constraints.boundary import hold_periodic as hold_periodic
 from jaxsci.constraints.constraint import CONVERGED as CONVERGED
 from jaxsci.constraints.constraint import INFEASIBLE as INFEASIBLE
 from jaxsci.constraints.constraint import MAX_STEPS as MAX_STEPS
@@ -13,3 +15,9 @@ from jaxsci.constraints.constraint import Constraint as Constraint
 from jaxsci.constraints.constraint import ProjectionInfo as ProjectionInfo
 from jaxsci.constraints.constraint import prepare as prepare
 from jaxsci.constraints.constraint import project as project
+from jaxsci.constraints.curl import divergence_free as divergence_free
+from jaxsci.constraints.divergence import DivergenceFreeDiscrete as DivergenceFreeDiscrete
+from jaxsci.constraints.divergence import DivergenceFreeSpectral as DivergenceFreeSpectral
+from jaxsci.constraints.divergence import flux_divergence as flux_divergence
+from jaxsci.constraints.integrals import Integral as Integral
+from jaxsci.constraints.integrals import hold_integral as hold_integral

@@ -44,8 +44,8 @@ def divergence_free(potential: Callable[[Any], Any]) -> Callable[[Any], Any]:
         wanted = dims * (dims - 1) // 2
         if slopes.shape != (wanted, dims) or dims < 2:
             raise ValueError(
-                f"divergence_free: in {dims} dimensions the potential has {wanted} values, one for each pair of axes; it returned "
-                f"the shape {slopes.shape[:-1]}."
+                f"divergence_free: in {dims} dimensions the potential has {wanted} values, one for each pair of axes; it "
+                f"returned the shape {slopes.shape[:-1]}."
             )
         matrix: list[list[Any]] = [[jnp.zeros((), slopes.dtype)] * dims for _ in range(dims)]  # d A_ij / d x_j
         for k, (i, j) in enumerate(_pairs(dims)):

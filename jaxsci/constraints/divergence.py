@@ -50,8 +50,7 @@ class DivergenceFreeSpectral(Constraint):
         check_numbers("DivergenceFreeSpectral", lengths=self.lengths)
         if isinstance(self.lengths, int | float) or (np.shape(self.lengths) or (2,))[-1] not in (2, 3):
             raise ValueError(
-                "DivergenceFreeSpectral: lengths are those of two or three periods, as in (1.0, 2.0); "
-                f"got {self.lengths!r}."
+                f"DivergenceFreeSpectral: lengths are those of two or three periods, as in (1.0, 2.0); got {self.lengths!r}."
             )
 
     @property

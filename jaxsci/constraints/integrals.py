@@ -89,8 +89,8 @@ class Integral(Constraint):
         rows = jnp.ndim(jnp.asarray(self.total)) > 0
         if jnp.ndim(jnp.asarray(self.weights)) < self.event_ndim + rows:
             raise ValueError(
-                f"Integral: weights of several integrals are [m, *event], those of one with a scalar total [*event]; got the shape "
-                f"{jnp.shape(jnp.asarray(self.weights))} with event_ndim={self.event_ndim} and totals of the shape "
+                f"Integral: weights of several integrals are [m, *event], those of one with a scalar total [*event]; got the "
+                f"shape {jnp.shape(jnp.asarray(self.weights))} with event_ndim={self.event_ndim} and totals of the shape "
                 f"{jnp.shape(jnp.asarray(self.total))}."
             )
         variance = self.variance
@@ -199,8 +199,8 @@ class Integral(Constraint):
         centre = self._on_plane(jnp.zeros_like(x), rows, total)
         away = x - centre
         # At the centre all directions are equally near: any fixed one, with no derivative.
-        other = jax.lax.stop_gradient(self._on_plane(jnp.broadcast_to(jnp.cos(jnp.arange(x.shape[-1], dtype=x.dtype) ** 2), x.shape),
-                                                     rows, jnp.zeros_like(total)))  # fmt: skip
+        fixed = jnp.broadcast_to(jnp.cos(jnp.arange(x.shape[-1], dtype=x.dtype) ** 2), x.shape)
+        other = jax.lax.stop_gradient(self._on_plane(fixed, rows, jnp.zeros_like(total)))
         unclear = length(away) <= (4 * jnp.finfo(x.dtype).eps) ** 2 * (length(x) + length(centre))
         away = jnp.where(unclear, other, away)
         radius = jnp.asarray(self.energy, x.dtype)[..., None] - length(centre)
@@ -259,8 +259,8 @@ def _newton(
 ) -> tuple[Any, tuple[Any, Any]]:
     """Minimises the dual  sum_i h_i / v_i - m . total,  h' = max(lower, z):  a convex function, quadratic in pieces.
 
-    Levenberg-Marquardt steps, whose damping falls with every one that succeeds: where there is no minimum they grow without bound,
-    and their direction proves it. Members that are done keep their multipliers.
+    Levenberg-Marquardt steps, whose damping falls with every one that succeeds: where there is no minimum they grow without
+    bound, and their direction proves it. Members that are done keep their multipliers.
     """
     eps, identity = jnp.finfo(start.dtype).eps, jnp.eye(start.shape[-1], dtype=start.dtype)
     columns = jnp.swapaxes(rows, -1, -2)
@@ -289,7 +289,7 @@ def _newton(
         return proof > 0.1 * eps**-0.5 * rise + 1e3 * eps * rounding
 
     def turn(state):
-        m, f, damping, done, infeasible, steps, best, least = state
+        m, f, damping, done, _, steps, best, least = state
         d = step(m, f, damping)
         trial, here = m + d, height(m)
         new = gap(trial)
@@ -320,7 +320,7 @@ def _times(matrix: Any, vector: Any) -> Any:
 
 
 def _solve(gram: Any, b: Any) -> Any:
-    """The shortest solution with a symmetric matrix ``[..., m, m]`` that may be singular, where integrals depend on each other."""
+    """The shortest solution with a symmetric matrix ``[..., m, m]``, singular where integrals depend on each other."""
     batch = jnp.broadcast_shapes(gram.shape[:-2], b.shape[:-1])
     b = jnp.broadcast_to(b, (*batch, b.shape[-1]))
     fixed = jax.lax.stop_gradient(gram)

@@ -22,8 +22,8 @@ import numpy as np
 from jaxsci._checks import is_traced, unknown_name
 from jaxsci.constraints.curl import divergence_free
 from jaxsci.constraints.integrals import hold_integral
+from jaxsci.constraints.parts import Function, Point
 from jaxsci.learning.conditions import HardConditions
-from jaxsci.learning.distance import Function, Point
 from jaxsci.problems import Formula, Problem
 
 Network = Callable[[Point], Any]  # ``[unknowns]`` at one point

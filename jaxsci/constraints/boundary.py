@@ -72,15 +72,18 @@ def hold_boundary(
     coefficients = dict(coefficients or {})
     if not isinstance(conditions, Mapping) or not conditions:
         raise ValueError("hold_boundary: conditions are a dictionary, {~js.Polygon(...): js.Dirichlet(0)}; got none.")
-    if box is not None:
-        held = _on_box(function, conditions, box, coefficients)
-    else:
-        held = _on_shapes(function, conditions, coefficients)
+    if box is None:
+        return over_points(_on_shapes(function, conditions, coefficients))
+    return over_points(_on_box(function, conditions, box, coefficients))
+
+
+def over_points(function: Function) -> Function:
+    """A function of ONE point ``[d]`` as one of points ``[..., d]``."""
 
     def batched(x):
         x = jnp.asarray(x)
         x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
-        mapped = held
+        mapped = function
         for _ in range(x.ndim - 1):
             mapped = jax.vmap(mapped)
         return mapped(x)
@@ -133,8 +136,8 @@ def _held(condition: Any, where: str) -> tuple[Any, Any, Any]:
         return None, None, None
     if not isinstance(condition, Wall) or isinstance(condition, Outflow | Mixed) or condition.single is None:
         raise ValueError(
-            f"hold_boundary: {where} needs one js.Dirichlet, js.Neumann or js.Robin without names, as in js.Dirichlet(0), or None; "
-            f"got {condition!r}."
+            f"hold_boundary: {where} needs one js.Dirichlet, js.Neumann or js.Robin without names, as in js.Dirichlet(0), or "
+            f"None; got {condition!r}."
         )
     return prescribed(condition, "u", ("u",))
 
@@ -169,18 +172,19 @@ def _check_walls(lift: Function, parts: list[WallPart], box: Box, coefficients: 
     """Walls that disagree where they meet undo each other's condition."""
     low, high = np.asarray([box[axis] for axis in box.space]).T
     inside = jnp.asarray(np.random.default_rng(0).uniform(low, high, (16, len(low))), float)
+    named = dict(zip(box.space, inside.T, strict=True))
+    function = lambda point: lift(jnp.stack([point[name] for name in box.space]))  # noqa: E731
     for part in parts:
-        at = inside.at[:, box.space.index(part.axis)].set(part.interval[part.upper])
-        named = lambda x: dict(zip(box.space, x, strict=True))  # noqa: E731
+        at = part.on(named)
         if part.value is not None:
-            wanted = jax.vmap(lambda x, part=part: part.value(named(x), coefficients))(at)
-            gap, size = jax.vmap(lift)(at) - wanted, jnp.max(jnp.abs(wanted))
+            wanted = part.value(at, coefficients)
+            gap = jax.vmap(function)(at) - wanted
         else:
-            function = lambda point: lift(jnp.stack([point[name] for name in box.space]))  # noqa: E731
-            gap = jax.vmap(lambda x, part=part, f=function: part.slope_gap(f, named(x), coefficients)[1])(at)
-            size = jnp.max(jnp.abs(jax.vmap(lambda x, part=part: part.slope(named(x), coefficients))(at)))
+            assert part.slope is not None  # This is a bug in jaxsci: parts hold something.
+            wanted = part.slope(at, coefficients)
+            gap = jax.vmap(lambda point, part=part: part.slope_gap(function, point, coefficients)[1])(at)
         worst = float(jnp.max(jnp.abs(gap)))
-        if not worst <= 1e-4 * max(1.0, float(size)):
+        if not worst <= 1e-4 * max(1.0, float(jnp.max(jnp.abs(wanted)))):
             raise ValueError(
                 f"hold_boundary: {part.where} disagrees by {worst:.2g} with what the other walls prescribe where they meet; a "
                 "smooth function cannot hold both. Change one of them."

@@ -48,7 +48,9 @@ class DivergenceFreeSpectral(Constraint):
 
     def __post_init__(self):
         check_numbers("DivergenceFreeSpectral", lengths=self.lengths)
-        if isinstance(self.lengths, int | float) or (np.shape(self.lengths) or (2,))[-1] not in (2, 3):
+        shape = (len(self.lengths),) if isinstance(self.lengths, list | tuple) else getattr(self.lengths, "shape", None)
+        known = shape is not None or isinstance(self.lengths, int | float)  # else what a tree was mapped to
+        if known and (not shape or shape[-1] not in (2, 3)):
             raise ValueError(
                 f"DivergenceFreeSpectral: lengths are those of two or three periods, as in (1.0, 2.0); got {self.lengths!r}."
             )
@@ -58,7 +60,7 @@ class DivergenceFreeSpectral(Constraint):
         return jnp.asarray(self.lengths).shape[-1]
 
     @property
-    def event_ndim(self) -> int:  # ty: ignore[invalid-attribute-override]
+    def event_ndim(self) -> int:  # ty: ignore[incompatible-property-override]
         return self.dims + 1
 
     def residual(self, x: Any) -> Any:
@@ -138,8 +140,8 @@ class DivergenceFreeDiscrete(Constraint):
     fast diagonalisation (uneven ones), and one more for what rounding leaves.
 
     Args:
-      widths: for each of one to three axes the width of the cells: a number, or ``[..., n]`` of uneven cells. The number of
-        cells is that of the points to project.
+      widths: for each of one to three axes the width of the cells: a number or ``[..., 1]``, or ``[..., n]`` of uneven cells. The
+        number of cells is that of the points to project.
       periodic: for each axis whether it is; by default all are.
       source: ``[..., *cells]``, or a number; its integral must be zero, for what flows in must flow out: INFEASIBLE
         otherwise, with the source less its mean in the place of the source.
@@ -178,7 +180,7 @@ class DivergenceFreeDiscrete(Constraint):
         return len(self.widths)
 
     @property
-    def event_ndim(self) -> int:  # ty: ignore[invalid-attribute-override]
+    def event_ndim(self) -> int:  # ty: ignore[incompatible-property-override]
         return self.dims + 1
 
     def residual(self, x: Any) -> Any:
@@ -206,24 +208,33 @@ class DivergenceFreeDiscrete(Constraint):
                 f"the shape {x.shape}."
             )
         letters = _letters(self.dims)
-        widths = [jnp.asarray(width, x.dtype) for width in self.widths]
-        for i, (width, n) in enumerate(zip(widths, x.shape[-self.dims :], strict=True)):
-            if width.ndim and width.shape[-1] != n:
+        widths = self._widths(x.dtype)
+        for i, (width, n) in enumerate(zip(map(jnp.asarray, self.widths), x.shape[-self.dims :], strict=True)):
+            if width.ndim and width.shape[-1] not in (1, n):
                 raise ValueError(
                     f"DivergenceFreeDiscrete: widths[{i}] has {width.shape[-1]} entries for {n} cells along that axis; give "
                     "one for each, or one number for even cells."
                 )
         source = jnp.asarray(self.source, x.dtype)
         given = ["(" + ",".join(["d", *letters]) + ")", "(" + ",".join(letters) + ")" if source.ndim else "()"]
-        given += [f"({letter})" if width.ndim else "()" for letter, width in zip(letters, widths, strict=True)]
+        even = [jnp.shape(w)[-1:] in ((), (1,)) for w in self.widths]
+        given += ["()" if same else f"({letter})" for letter, same in zip(letters, even, strict=True)]
         return jnp.vectorize(function, signature=",".join(given) + "->" + out)(x, source, *widths)
+
+    def _widths(self, dtype: Any) -> list[Any]:
+        """Numbers for even cells, ``[..., n]`` for uneven ones."""
+        widths = [jnp.asarray(width, dtype) for width in self.widths]
+        return [width[..., 0] if width.ndim and width.shape[-1] == 1 else width for width in widths]
 
     def _mean(self, cells: Any) -> Any:
         """Over the volume, ``[..., *cells]`` to ``[...]``."""
         for width in reversed(self.widths):
             width = jnp.asarray(width, cells.dtype)
-            weight = width / width.sum(-1, keepdims=True) if width.ndim else jnp.full(cells.shape[-1], 1 / cells.shape[-1])
-            cells = jnp.sum(cells * _before(weight, cells), axis=-1)
+            if width.ndim and width.shape[-1] > 1:
+                weight = width / width.sum(-1, keepdims=True)
+                cells = jnp.sum(cells * _before(weight, cells), axis=-1)
+            else:
+                cells = jnp.mean(cells, axis=-1)
         return cells
 
     # --- one point -------------------------------------------------------------------------------------------------------

@@ -93,9 +93,6 @@ class Integral(Constraint):
                 f"shape {jnp.shape(jnp.asarray(self.weights))} with event_ndim={self.event_ndim} and totals of the shape "
                 f"{jnp.shape(jnp.asarray(self.total))}."
             )
-        variance = self.variance
-        if variance is not None and not is_traced(variance) and not (np.asarray(variance) > 0).all():
-            raise ValueError(f"Integral: the variance must be positive, got {np.asarray(variance).min()} among it.")
 
     def residual(self, x: Any) -> Any:
         flat, rows, total = self._flat(x)
@@ -109,6 +106,8 @@ class Integral(Constraint):
 
     def nearest(self, y: Any, tol: float | None, max_steps: int | None, warm: Any) -> tuple[Any, ProjectionInfo]:
         """Closed forms, or Newton on the dual where there are bounds."""
+        if self.variance is not None and not is_traced(self.variance) and not (np.asarray(self.variance) > 0).all():
+            raise ValueError(f"Integral: the variance must be positive, got {np.min(self.variance)} among it.")
         flat, rows, total = self._flat(y)
         event = y.shape[y.ndim - self.event_ndim :]
         if self.lower is not None:
@@ -250,8 +249,9 @@ def _bounded(
         return _solve(jnp.stack([linear(jnp.broadcast_to(unit, b.shape)) for unit in units], axis=-1), b)
 
     newton = lambda gap, m: _newton(gap, primal, m, rows, total, variance, lower, max_steps)  # noqa: E731
-    multipliers, (steps, infeasible) = jax.lax.custom_root(gap, warm, newton, tangent_solve, has_aux=True)
-    return primal(multipliers)[1], jax.lax.stop_gradient(multipliers), steps, infeasible
+    multipliers, found = jax.lax.custom_root(gap, warm, newton, tangent_solve, has_aux=True)
+    steps, infeasible = jax.lax.stop_gradient(found)
+    return primal(multipliers)[1], jax.lax.stop_gradient(multipliers), steps.astype(int), infeasible > 0
 
 
 def _newton(
@@ -311,7 +311,7 @@ def _newton(
     least = jnp.linalg.norm(f, axis=-1)
     state = (start, f, jnp.full(none.shape, 1e-3, start.dtype), done, none, none.astype(int), start, least)
     state = jax.lax.while_loop(lambda state: jnp.any(~state[3]), turn, state)
-    return state[6], (state[5], state[4])
+    return state[6], (state[5].astype(start.dtype), state[4].astype(start.dtype))  # real: custom_root has tangents for them
 
 
 def _times(matrix: Any, vector: Any) -> Any:

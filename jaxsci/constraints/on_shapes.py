@@ -181,9 +181,10 @@ class OnShapes:
     def check(self) -> None:
         """Two edges that hold values have the same one in their corner."""
         for corner in self.corners:
-            if all(edge.value is not None for edge in corner.edges):
+            formulas = [edge.value for edge in corner.edges if edge.value is not None]
+            if len(formulas) == 2:
                 at = point_of(jnp.asarray(corner.place, float))
-                one, two = (np.asarray(edge.value(at, self.coefficients)) for edge in corner.edges)
+                one, two = (np.asarray(formula(at, self.coefficients)) for formula in formulas)
                 if not np.abs(one - two).max() <= 1e-5 * max(1.0, np.abs(one).max(), np.abs(two).max()):
                     raise ValueError(
                         f"hold_boundary: {corner.before.where} and {corner.after.where} prescribe the values {one} and {two} in "

@@ -34,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import check_keys, is_traced
+from jaxsci.constraints.boundary import periodic_inputs
 from jaxsci.constraints.parts import (
     Function,
     Part,
@@ -117,7 +118,7 @@ class HardConditions:
         fraction = (value - lower) / (upper - lower)
         kind = self.axis_kind(axis)
         if kind == "periodic":
-            return [jnp.cos(2 * math.pi * fraction), jnp.sin(2 * math.pi * fraction)]
+            return periodic_inputs(fraction)
         return [jnp.cos(math.pi * fraction) if kind == "even" else 2 * fraction - 1]
 
     # --- the parts of the boundary -----------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ class Integral(Constraint):
         flat, rows, total = self._flat(x)
         parts = [_times(rows, flat) - total]
         if self.energy is not None:
-            parts.append((jnp.sum(flat**2 / self._variance(flat), -1) - jnp.asarray(self.energy, x.dtype))[..., None])
+            parts.append((_length(flat, self._variance(flat)) - jnp.asarray(self.energy, x.dtype))[..., None])
         if self.lower is not None:
             parts.append(jnp.maximum(self._lower(flat) - flat, 0))
         batch = jnp.broadcast_shapes(*(part.shape[:-1] for part in parts))
@@ -194,14 +194,17 @@ class Integral(Constraint):
 
     def _on_sphere(self, x: Any, rows: Any, total: Any) -> Any:
         variance = self._variance(x)
-        length = lambda z: jnp.sum(z**2 / variance, axis=-1, keepdims=True)  # noqa: E731
+        length = lambda z: _length(z, variance)[..., None]  # noqa: E731
         centre = self._on_plane(jnp.zeros_like(x), rows, total)
         away = x - centre
         # At the centre all directions are equally near: any fixed one, with no derivative.
         fixed = jnp.broadcast_to(jnp.cos(jnp.arange(x.shape[-1], dtype=x.dtype) ** 2), x.shape)
         other = jax.lax.stop_gradient(self._on_plane(fixed, rows, jnp.zeros_like(total)))
-        unclear = length(away) <= (4 * jnp.finfo(x.dtype).eps) ** 2 * (length(x) + length(centre))
+        unclear = length(away) <= (100 * jnp.finfo(x.dtype).eps) ** 2 * (length(x) + length(centre))
         away = jnp.where(unclear, other, away)
+        away = self._on_plane(
+            away / jnp.sqrt(length(away)), rows, jnp.zeros_like(total)
+        )  # what rounding left of the difference
         radius = jnp.asarray(self.energy, x.dtype)[..., None] - length(centre)
         possible = radius > 0
         stretch = jnp.where(possible, jnp.sqrt(jnp.where(possible, radius / length(away), 1.0)), 0.0)
@@ -219,7 +222,7 @@ class Integral(Constraint):
             return jnp.asarray(tol, flat.dtype)
         size = jnp.max(_times(jnp.abs(rows), jnp.abs(flat)) + jnp.abs(total), axis=-1)
         if self.energy is not None:
-            size = size + jnp.abs(jnp.asarray(self.energy, flat.dtype)) + jnp.sum(flat**2 / self._variance(flat), -1)
+            size = size + jnp.abs(jnp.asarray(self.energy, flat.dtype)) + _length(flat, self._variance(flat))
         return 1e3 * jnp.finfo(flat.dtype).eps * size
 
 
@@ -315,8 +318,19 @@ def _newton(
 
 
 def _times(matrix: Any, vector: Any) -> Any:
-    """Matrices ``[..., m, n]`` times vectors ``[..., n]``."""
-    return jnp.einsum("...mn,...n->...m", matrix, vector, precision="highest")
+    """Matrices ``[..., m, n]`` times vectors ``[..., n]``; long sums in pairs of pairs, for rounding as log n, not as n."""
+    terms = matrix * vector[..., None, :]
+    while (n := terms.shape[-1]) > 64:
+        half = n // 2
+        rest = terms[..., 2 * half :]
+        terms = terms[..., :half] + terms[..., half : 2 * half]
+        terms = jnp.concatenate([terms, rest], axis=-1) if n % 2 else terms
+    return jnp.sum(terms, axis=-1)
+
+
+def _length(z: Any, variance: Any) -> Any:
+    """sum_i z_i^2 / v_i."""
+    return _times((z / variance)[..., None, :], z)[..., 0]
 
 
 def _solve(gram: Any, b: Any) -> Any:

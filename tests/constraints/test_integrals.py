@@ -115,7 +115,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(
-    "kind", ["plane", "bound", *(pytest.param(k, marks=pytest.mark.slow) for k in ("covariance", "energy"))]
+    "kind", ["bound", *(pytest.param(k, marks=pytest.mark.slow) for k in ("plane", "covariance", "energy"))]
 )
 def test_derivatives_in_both_modes_and_of_second_order_in_all_numbers(kind):
     given = (Integral(jnp.asarray(ROWS), TOTAL, **KINDS[kind]), Y[0])
@@ -196,7 +196,7 @@ def test_dependent_integrals_and_what_else_has_a_status():
     np.testing.assert_array_equal(info.status, [0, 3, 0, 0])
 
 
-@pytest.mark.parametrize("kind", ["bound", *(pytest.param(k, marks=pytest.mark.slow) for k in ("plane", "energy"))])
+@pytest.mark.parametrize("kind", ["plane", *(pytest.param(k, marks=pytest.mark.slow) for k in ("bound", "energy"))])
 def test_float32(kind):
     constraint = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), Integral(ROWS, TOTAL, **KINDS[kind]))
     x, info = jit(project)(constraint, jnp.asarray(Y, jnp.float32))

@@ -14,9 +14,10 @@ from jaxsci.constraints import hold_boundary, hold_periodic
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 RANDOM = np.random.default_rng(0)
 FIRST, BIAS, LAST = (jnp.asarray(RANDOM.normal(size=s)) for s in ((2, 8), 8, 8))
-f = lambda x, y: js.sin(x) * js.exp(y) + x * y  # an exact solution: its values and slopes agree in all corners
-fx = lambda x, y: js.cos(x) * js.exp(y) + y
-fy = lambda x, y: js.sin(x) * js.exp(y) + x
+f = lambda x, y: x**2 + x * y + y  # an exact solution: its values and slopes agree in all corners
+fx = lambda x, y: 2 * x + y
+fy = lambda x, y: x + 1
+DART = js.Polygon([(0, 0), (2, -1), (0.8, 0), (2, 1)])  # the third corner is re-entrant
 L = js.Polygon([(0, 0), (2, 0), (2, 1), (1, 1.2), (0.8, 2), (0, 2.2)])  # no right angles but one; one corner is re-entrant
 
 
@@ -33,9 +34,9 @@ def robin(n):
     return lambda x, y: along(n)(x, y) + 1.5 * f(x, y)
 
 
-def sides(kinds, inside=True):
+def sides(kinds, inside=True, shape=L):
     """(kind, start, end, normal out of the domain, condition) by edge."""
-    corners = np.array(L.vertices)
+    corners = np.array(shape.vertices)
     for kind, a, b in zip(kinds, corners, np.roll(corners, -1, 0), strict=True):
         t = (b - a) / np.linalg.norm(b - a)
         n = np.array([t[1], -t[0]]) * (1 if inside else -1)
@@ -43,20 +44,19 @@ def sides(kinds, inside=True):
         yield kind, a, b, n, held
 
 
-def gaps(u, kinds, inside=True, dtype=float, flip=1.0):
+def gaps(u, kinds, inside=True, dtype=float, shape=L):
     """The largest violation on each edge, near its corners too, and the field in the corners."""
     fractions = np.concatenate([RANDOM.uniform(0, 1, 30), [1e-6, 1e-3, 1 - 1e-3, 1 - 1e-6]])
-    edges = list(sides(kinds, inside))
+    edges = list(sides(kinds, inside, shape))
     points = np.stack([a + fractions[:, None] * (b - a) for _, a, b, *_ in edges])
-    corners = np.array(L.vertices)[None].repeat(len(edges), 0)
+    corners = np.array(shape.vertices)[None].repeat(len(edges), 0)
     points = np.concatenate([points, corners], axis=1)
-    values, slopes = jit(jax.vmap(jax.vmap(jax.value_and_grad(u))))(jnp.asarray(points, dtype))
+    values, slopes = jit(jax.vmap(jax.vmap(lambda x: (u(x), jax.jacfwd(u)(x)))))(jnp.asarray(points, dtype))
     count, found = len(fractions), []
     x, y = points[..., 0], points[..., 1]
-    exact = np.sin(x) * np.exp(y) + x * y
-    gradient = np.stack([np.cos(x) * np.exp(y) + y, np.sin(x) * np.exp(y) + x], -1)
+    exact, gradient = x**2 + x * y + y, np.stack([2 * x + y, x + 1], -1)
     for i, (kind, _, _, n, _) in enumerate(edges):
-        value, slope = values[i, :count] - exact[i, :count], (slopes[i, :count] - gradient[i, :count]) @ (n * flip)
+        value, slope = values[i, :count] - exact[i, :count], (slopes[i, :count] - gradient[i, :count]) @ n
         found.append(float(np.abs({"D": value, "N": slope, "R": slope + 1.5 * value, "-": 0 * value}[kind]).max()))
     return found, values[0, count:] - exact[0, count:], slopes[0, count:] - gradient[0, count:]
 
@@ -64,7 +64,8 @@ def gaps(u, kinds, inside=True, dtype=float, flip=1.0):
 @pytest.mark.parametrize(
     ("kinds", "inside"),
     [
-        ("DNRNDD", True),
+        ("DNRD", True),
+        pytest.param("DNRNDD", True, marks=pytest.mark.slow),
         pytest.param("DDDDDD", True, marks=pytest.mark.slow),
         pytest.param("NNNNNN", True, marks=pytest.mark.slow),
         pytest.param("RRNRRR", True, marks=pytest.mark.slow),
@@ -73,9 +74,10 @@ def gaps(u, kinds, inside=True, dtype=float, flip=1.0):
     ],
 )
 def test_a_polygon_with_corners_holds_every_kind_to_round_off(kinds, inside):
-    conditions = tuple(held for *_, held in sides(kinds, inside))
-    u = hold_boundary(network, {(~L if inside else L): conditions})
-    found, values, slopes = gaps(u, kinds, inside)
+    shape = DART if len(kinds) == 4 else L
+    conditions = tuple(held for *_, held in sides(kinds, inside, shape))
+    u = hold_boundary(network, {(~shape if inside else shape): conditions})
+    found, values, slopes = gaps(u, kinds, inside, shape=shape)
     assert max(found) < 2e-13, found
     for i, (before, after) in enumerate(zip(kinds[-1] + kinds[:-1], kinds, strict=True)):  # in the corner itself
         if "D" in before + after:
@@ -86,9 +88,13 @@ def test_a_polygon_with_corners_holds_every_kind_to_round_off(kinds, inside):
             assert np.abs(slopes[i]).max() < 1e-12
 
 
-def test_the_controls_a_plain_network_and_a_wrong_normal_violate():
+def test_the_control_a_plain_network_violates():
+    assert min(gaps(network, "DNRNDD")[0]) > 0.1
+
+
+@pytest.mark.slow
+def test_the_control_a_wrong_normal_is_seen():
     kinds = "DNRNDD"
-    assert min(gaps(network, kinds)[0]) > 0.1
     wrong = hold_boundary(network, {L: tuple(held for *_, held in sides(kinds))})  # the slopes of the inside, held outside
     found = gaps(wrong, kinds)[0]
     assert min(found[1:4]) > 0.1  # slopes and Robin
@@ -124,13 +130,14 @@ def test_a_disc_and_a_ring_hold_different_kinds():
     assert np.std(value) > 0.1
 
 
+@pytest.mark.slow
 def test_boxes_hold_all_kinds_in_one_and_two_dimensions():
     box = js.Box(x=(0, 2), y=(-1, 1))
     held = {"x": (js.Dirichlet(f), js.Neumann(fx)), "y": (js.Robin(1.0, lambda x, y: f(x, y) - fy(x, y)), js.Dirichlet(f))}
     u = hold_boundary(network, held, box=box)
     s = jnp.linspace(0, 1, 9)
     value_and_slope = jit(jax.vmap(jax.value_and_grad(u)))
-    exact = jit(jax.vmap(jax.value_and_grad(lambda x: jnp.sin(x[0]) * jnp.exp(x[1]) + x[0] * x[1])))
+    exact = jit(jax.vmap(jax.value_and_grad(lambda x: x[0] ** 2 + x[0] * x[1] + x[1])))
     for i, (fixed, which) in enumerate([((0, 0.0), "D"), ((0, 2.0), "N"), ((1, -1.0), "R"), ((1, 1.0), "D")]):
         axis, at = fixed
         other = 2 * s if axis else 2 * s - 1
@@ -155,12 +162,13 @@ def test_periods_with_a_wall_along_the_other_axis():
     assert float(jnp.ptp(jax.vmap(u)(points))) > 0.3
 
 
+@pytest.mark.slow
 def test_data_are_differentiated_and_several_values_hold_together():
     room = ~js.problems.rectangle((0, 1), (0, 1))
     held = (js.Dirichlet(lambda x, k: k * x), js.Dirichlet(lambda k, y: k + 0 * y), None, js.Neumann(lambda k: k))
     pair = lambda x: jnp.stack([jnp.sin(x[0] + 2 * x[1]), x[0] * x[1]])
 
-    @jit
+    @jax.jit
     def values(k, x):
         return hold_boundary(pair, {room: held}, coefficients={"k": k})(x)
 

@@ -132,7 +132,7 @@ def rows_integrals(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def rows_boundary(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The largest gap in value, slope or Robin condition at points of all edges, some 1e-6 from corners."""
-    room = js.Polygon([(0, 0), (2, 0), (2, 1), (1, 1.2), (0.8, 2), (0, 2.2)])
+    room = js.Polygon(((0, 0), (2, 0), (2, 1), (1, 1.2), (0.8, 2), (0, 2.2)))
     corners = np.array(room.vertices)
     exact = lambda x, y: js.sin(x) * js.exp(y) + x * y
     slopes = (lambda x, y: js.cos(x) * js.exp(y) + y, lambda x, y: js.sin(x) * js.exp(y) + x)

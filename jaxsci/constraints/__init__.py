@@ -21,3 +21,4 @@ from jaxsci.constraints.divergence import DivergenceFreeSpectral as DivergenceFr
 from jaxsci.constraints.divergence import flux_divergence as flux_divergence
 from jaxsci.constraints.integrals import Integral as Integral
 from jaxsci.constraints.integrals import hold_integral as hold_integral
+from jaxsci.constraints.polytope import Polytope as Polytope

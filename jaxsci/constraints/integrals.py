@@ -72,7 +72,7 @@ class Integral(Constraint):
     energy: Any = None
     variance: Any = None
     covariance: Any = None
-    event_ndim: int = 1
+    event_ndim: int = 1  # ty: ignore[incompatible-attribute-override]
 
     def __post_init__(self):
         names = ("weights", "total", "lower", "energy", "variance", "covariance")

@@ -4,6 +4,8 @@ Contract of this folder: a constraint is a frozen dataclass and a pytree with `r
 (`jaxsci.constraints.constraint`); projections are differentiated at their solution, never through their iterations.
 """
 
+from jaxsci.constraints.boundary import hold_boundary as hold_boundary
+from jaxsci.constraints.boundary import hold_periodic as hold_periodic
 from jaxsci.constraints.check_gradient import check_gradient as check_gradient
 from jaxsci.constraints.check_gradient import GradientCheck as GradientCheck
 from jaxsci.constraints.compose import Intersection as Intersection
@@ -20,6 +22,12 @@ from jaxsci.constraints.constraint import prepare as prepare
 from jaxsci.constraints.constraint import project as project
 from jaxsci.constraints.constraint import ProjectionInfo as ProjectionInfo
 from jaxsci.constraints.constraint import STATUS as STATUS
+from jaxsci.constraints.curl import divergence_free as divergence_free
+from jaxsci.constraints.divergence import DivergenceFreeDiscrete as DivergenceFreeDiscrete
+from jaxsci.constraints.divergence import DivergenceFreeSpectral as DivergenceFreeSpectral
+from jaxsci.constraints.divergence import flux_divergence as flux_divergence
+from jaxsci.constraints.integrals import hold_integral as hold_integral
+from jaxsci.constraints.integrals import Integral as Integral
 from jaxsci.constraints.layer import harden as harden
 from jaxsci.constraints.layer import Layer as Layer
 from jaxsci.constraints.moments import TiltedMoments as TiltedMoments

@@ -12,7 +12,7 @@ On the walls of a box G and H are transfinite interpolations, one axis after ano
     f  ->  f + sum over its walls of  a(s) (value - f(wall)) + b(s) (slope - f_x(wall)),
 
 with Hermite's cubics a and b (linear a where no slope is held), which leaves alone what holds on the other axes. Solids
-follow one by one, with the weights of `jaxsci.learning.distance`:
+follow one by one, with the weights of `jaxsci.constraints.parts`:
 
     f  ->  f + psi (value - f),        f  ->  f + psi b (slope - n . grad f).
 
@@ -34,19 +34,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import check_keys, is_traced
-from jaxsci.learning.distance import (
+from jaxsci.constraints.boundary import periodic_inputs
+from jaxsci.constraints.parts import (
     Function,
     Part,
     Point,
     SolidPart,
     WallPart,
     blend,
-    solid_parts,
-    wall_parts,
     weight,
     with_slope,
     with_value,
 )
+from jaxsci.learning.distance import solid_parts, wall_parts
 from jaxsci.problems import Formula, Problem
 from jaxsci.problems.geometry import boundary_points
 from jaxsci.solvers.discretise import respects_mirror
@@ -118,7 +118,7 @@ class HardConditions:
         fraction = (value - lower) / (upper - lower)
         kind = self.axis_kind(axis)
         if kind == "periodic":
-            return [jnp.cos(2 * math.pi * fraction), jnp.sin(2 * math.pi * fraction)]
+            return periodic_inputs(fraction)
         return [jnp.cos(math.pi * fraction) if kind == "even" else 2 * fraction - 1]
 
     # --- the parts of the boundary -----------------------------------------------------------------------------------

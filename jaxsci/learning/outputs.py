@@ -20,8 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import is_traced, unknown_name
+from jaxsci.constraints.curl import divergence_free
+from jaxsci.constraints.integrals import hold_integral
+from jaxsci.constraints.parts import Function, Point
 from jaxsci.learning.conditions import HardConditions
-from jaxsci.learning.distance import Function, Point
 from jaxsci.problems import Formula, Problem
 
 Network = Callable[[Point], Any]  # ``[unknowns]`` at one point
@@ -150,6 +152,7 @@ class DivergenceFree:
     ) -> Function:
         names, space = self.velocity.split(), conditions.problem.domain.space
         places = [conditions.problem.unknowns.index(name) for name in names]
+        needed = 1 if len(space) == 2 else 3  # potentials
 
         def potential(point):
             d = jnp.ones_like(point[space[0]])
@@ -162,12 +165,9 @@ class DivergenceFree:
 
         def changed(point):
             value = field(point)
-            slopes = [_along(potential, point, axis) for axis in space]  # slopes[j][i] = d A_i / d x_j
-            if len(space) == 2:
-                curl = [slopes[1][0], -slopes[0][0]]
-            else:
-                curl = [slopes[(i + 1) % 3][(i + 2) % 3] - slopes[(i + 2) % 3][(i + 1) % 3] for i in range(3)]
-            for i, name, part in zip(places, names, curl, strict=True):
+            curl = divergence_free(lambda x: potential({**point, **dict(zip(space, x, strict=True))})[:needed])
+            here = curl(jnp.stack([point[axis] for axis in space]))
+            for i, name, part in zip(places, names, here, strict=True):
                 value = value.at[i].set(conditions.lift(name, point, coefficients) + part)
             return value
 
@@ -270,28 +270,35 @@ class Conserved:
             )
 
         def changed(point):
-            missing = total(point, coefficients) - self._integral(problem, lambda p: field(p)[i], point)
-            return field(point).at[i].add(missing / self._integral(problem, bump, point) * bump(point))
+            in_space = {axis: point[axis] for axis in space}
+            held = hold_integral(
+                lambda place: field({**point, **place})[i],
+                total(point, coefficients),
+                *self._quadrature(problem, point),
+                lambda place: bump({**point, **place}),
+            )
+            return field(point).at[i].set(held(in_space))
 
         return changed
 
     def _integral(self, problem: Problem, function: Function, point: Point) -> Any:
         """Of a scalar function over the box, at the point's time."""
+        places, weights = self._quadrature(problem, point)
+        return jax.vmap(lambda place: function({**point, **place}))(places) @ weights
+
+    def _quadrature(self, problem: Problem, point: Point) -> tuple[Point, Any]:
+        """Gauss points in space and their weights."""
         space = problem.domain.space
         nodes, weights = np.polynomial.legendre.leggauss(self.nodes)
         mesh = np.meshgrid(*[nodes] * len(space), indexing="ij")
         weight = np.prod(np.meshgrid(*[weights] * len(space), indexing="ij"), axis=0).ravel()
         weight = weight * np.prod(problem.domain.lengths) / 2 ** len(space)
-        place = {
-            name: jnp.asarray(low + (high - low) * (m.ravel() + 1) / 2, point[name].dtype)
+        dtype = point[space[0]].dtype
+        places = {
+            name: jnp.asarray(low + (high - low) * (m.ravel() + 1) / 2, dtype)
             for name, m, (low, high) in zip(space, mesh, map(problem.domain.__getitem__, space), strict=True)
         }
-        values = jax.vmap(lambda place: function({**point, **place}))(place)
-        return values @ jnp.asarray(weight, values.dtype)
-
-
-def _along(function: Function, point: Point, axis: str) -> Any:
-    return jax.jvp(lambda x: function({**point, axis: x}), (point[axis],), (jnp.ones_like(point[axis]),))[1]
+        return places, jnp.asarray(weight, dtype)
 
 
 def _points(problem: Problem, conditions: HardConditions, count: int = 64) -> Point:

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxsci.learning.distance import Point
+from jaxsci.constraints.parts import Point
 from jaxsci.problems import Disc, Polygon, Problem
 
 

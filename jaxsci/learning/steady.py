@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._timing import Stopwatch
+from jaxsci.constraints.parts import Point
 from jaxsci.equations.evaluation import partials_in
 from jaxsci.equations.expression import multi_index
 from jaxsci.equations.partials import partial_derivatives
@@ -28,7 +29,6 @@ from jaxsci.equations.residual import PointwiseResidual, residual
 from jaxsci.equations.splitting import split
 from jaxsci.learning.collocation import in_box, in_domain, is_free
 from jaxsci.learning.conditions import HardConditions
-from jaxsci.learning.distance import Point
 from jaxsci.learning.dual_norm import DualNorm
 from jaxsci.learning.features import draw
 from jaxsci.learning.least_squares import least_squares

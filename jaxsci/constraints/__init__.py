@@ -13,3 +13,4 @@ from jaxsci.constraints.constraint import Constraint as Constraint
 from jaxsci.constraints.constraint import ProjectionInfo as ProjectionInfo
 from jaxsci.constraints.constraint import prepare as prepare
 from jaxsci.constraints.constraint import project as project
+from jaxsci.constraints.nonlinear import Nonlinear as Nonlinear

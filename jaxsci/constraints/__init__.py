@@ -4,6 +4,7 @@ Contract of this folder: a constraint is a frozen dataclass and a pytree with `r
 (`jaxsci.constraints.constraint`); projections are differentiated at their solution, never through their iterations.
 """
 
+from jaxsci.constraints.bonds import Bonds as Bonds
 from jaxsci.constraints.constraint import CONVERGED as CONVERGED
 from jaxsci.constraints.constraint import INFEASIBLE as INFEASIBLE
 from jaxsci.constraints.constraint import MAX_STEPS as MAX_STEPS
@@ -13,4 +14,6 @@ from jaxsci.constraints.constraint import Constraint as Constraint
 from jaxsci.constraints.constraint import ProjectionInfo as ProjectionInfo
 from jaxsci.constraints.constraint import prepare as prepare
 from jaxsci.constraints.constraint import project as project
+from jaxsci.constraints.internal_coordinates import from_internal as from_internal
+from jaxsci.constraints.internal_coordinates import to_internal as to_internal
 from jaxsci.constraints.nonlinear import Nonlinear as Nonlinear

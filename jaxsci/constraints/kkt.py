@@ -85,7 +85,7 @@ def nearest(system: System, y: Any, data: Any, tol: float | None, max_steps: int
 def _search(system: System, y: Any, data: Any, tol: float | None, max_steps: int | None, warm: Any) -> Found:
     epsilon = jnp.finfo(y.dtype).eps
     root, loose = epsilon**0.5, epsilon ** (2 / 3)
-    limit = 300 if max_steps is None else max_steps
+    limit = 1000 if max_steps is None else max_steps
     size = system.scale(y, data)
     equal = jnp.arange(size.size) < system.equalities(y, data)
     metric = system.metric(y, data)
@@ -267,17 +267,29 @@ def _implicit_jvp(system, primals, tangents):
     active = found.active
     solved = found.status == CONVERGED
 
-    def conditions(x, multipliers, y, data):
+    def conditions(y, data):
         value, pull = jax.vjp(lambda x: system.conditions(x, data), x)
         slope = system.metric(x, data) * (x - y) + pull(jnp.where(active, multipliers, 0))[0]
         return slope, jnp.where(active, value, multipliers)
 
-    moved = jax.jvp(lambda y, data: conditions(x, multipliers, y, data), (y, data), tangents[:2])[1]
+    moved = jax.jvp(conditions, (y, data), tangents[:2])[1]
     right = jax.tree.map(lambda v: jnp.where(solved, -v, 0), moved)
-    matrix = lambda v: jax.jvp(lambda x, multipliers: conditions(x, multipliers, y, data), (x, multipliers), v)[1]
+    return (x, multipliers), kkt_solve(system, x, multipliers, data, active, right)
+
+
+def kkt_solve(system: System, x: Any, multipliers: Any, data: Any, active: Any, right: tuple[Any, Any]) -> tuple[Any, Any]:
+    """K^-1 right;  ([n], [m]) -> ([n], [m]).  Differentiable, and linear in `right`."""
+
+    def matrix(v):
+        def conditions(x, multipliers):
+            value, pull = jax.vjp(lambda x: system.conditions(x, data), x)
+            return pull(jnp.where(active, multipliers, 0))[0], jnp.where(active, value, multipliers)
+
+        force, change = jax.jvp(conditions, (x, multipliers), v)[1]
+        return system.metric(x, data) * v[0] + force, change
+
     frozen = jax.lax.stop_gradient((x, multipliers, data))
-    tangent = jax.lax.custom_linear_solve(matrix, right, partial(_refined, system, frozen, active), symmetric=True)
-    return (x, multipliers), tangent
+    return jax.lax.custom_linear_solve(matrix, right, partial(_refined, system, frozen, active), symmetric=True)
 
 
 def _refined(system: System, frozen: tuple[Any, Any, Any], active: Any, matrix: Any, right: Any) -> tuple[Any, Any]:

@@ -98,7 +98,10 @@ class Bonds(Constraint):
         flat = jnp.broadcast_to(y, (*batch, *y.shape[-2:])).reshape(-1, 3 * atoms)
         warm = None if warm is None else tuple(v.reshape(-1, v.shape[-1]) for v in warm)
         found = _nearest(self._system(atoms), tol, max_steps, flat, data, warm)
-        unflat = lambda v: v.reshape(*batch, *v.shape[1:])
+
+        def unflat(v):
+            return v.reshape(*batch, *v.shape[1:])
+
         point = unflat(found.point.reshape(-1, atoms, 3))
         status = unflat(found.status)
         violation = jnp.where(jnp.isfinite(unflat(found.residual)), self.violation(point), jnp.inf)
@@ -110,7 +113,10 @@ class Bonds(Constraint):
         x, v = jnp.broadcast_arrays(jnp.asarray(x), jnp.asarray(v))
         atoms = self._atoms(x)
         batch, data = self._data(x)
-        flat = lambda a: jnp.broadcast_to(a, (*batch, atoms, 3)).reshape(-1, 3 * atoms)
+
+        def flat(a):
+            return jnp.broadcast_to(a, (*batch, atoms, 3)).reshape(-1, 3 * atoms)
+
         return _tangent(self._system(atoms), flat(x), flat(v), data).reshape(*batch, atoms, 3)
 
     def _bend(self, x, i, j, k):

@@ -43,7 +43,10 @@ def from_internal(lengths: Any, angles: Any, torsions: Any) -> Any:
     torsions = jnp.concatenate([first, jnp.broadcast_to(torsions, (*batch, torsions.shape[-1])).astype(dtype)], -1)
     turns = _turn(jnp.broadcast_to(angles, (*batch, bonds - 1)).astype(dtype), torsions)
     unturned = jnp.broadcast_to(jnp.eye(3, dtype=dtype), (*batch, 1, 3, 3))
-    product = lambda a, b: jnp.einsum("...ij,...jk->...ik", a, b, precision="highest")
+
+    def product(a, b):
+        return jnp.einsum("...ij,...jk->...ik", a, b, precision="highest")
+
     frames = jax.lax.associative_scan(product, jnp.concatenate([unturned, turns], -3), axis=len(batch))
     ends = jnp.cumsum(lengths[..., None] * frames[..., 0], axis=-2)
     return jnp.concatenate([jnp.zeros((*batch, 1, 3), dtype), ends], axis=-2)

@@ -1,4 +1,4 @@
-"""The nearest point of a smooth set {c_e(x) = 0, c_i(x) <= 0}: Newton on its KKT conditions, made safe by an augmented Lagrangian.
+"""The nearest point of a smooth set {c_e(x) = 0, c_i(x) <= 0}: KKT-Newton steps, made safe by an augmented Lagrangian.
 
 One point at a time (callers `vmap`: a while loop under vmap freezes the members that have finished).  Each iteration is one
 symmetric factorisation of
@@ -89,8 +89,12 @@ def _search(system: System, y: Any, data: Any, tol: float | None, max_steps: int
     size = system.scale(y, data)
     equal = jnp.arange(size.size) < system.equalities(y, data)
     metric = system.metric(y, data)
-    excess = lambda value: jnp.where(equal, jnp.abs(value), jnp.maximum(value, 0))
-    largest = lambda v: jnp.max(jnp.abs(v), initial=0.0)
+
+    def excess(value):
+        return jnp.where(equal, jnp.abs(value), jnp.maximum(value, 0))
+
+    def largest(v):
+        return jnp.max(jnp.abs(v), initial=0.0)
 
     def scaled(x, size):
         return system.conditions(x, data) / size
@@ -115,7 +119,10 @@ def _search(system: System, y: Any, data: Any, tol: float | None, max_steps: int
     def step(s: _State) -> _State:
         newton = s.kind == NEWTON
         size = s.size
-        c = lambda x: scaled(x, size)
+
+        def c(x):
+            return scaled(x, size)
+
         closeness = jnp.clip(s.kkt, root, 1e-2)
         penalty = jnp.where(newton, closeness, s.penalty)
         shift = jnp.where(newton, s.multipliers, s.shift)
@@ -289,7 +296,10 @@ def kkt_solve(system: System, x: Any, multipliers: Any, data: Any, active: Any, 
         return system.metric(x, data) * v[0] + force, change
 
     frozen = jax.lax.stop_gradient((x, multipliers, data))
-    return jax.lax.custom_linear_solve(matrix, right, partial(_refined, system, frozen, active), symmetric=True)
+    join, split = jnp.concatenate, lambda v: (v[: x.size], v[x.size :])
+    joined = lambda v: join(matrix(split(v)))  # one array: a derivative in `y` alone has a constant second part
+    refined = lambda _, b: join(_refined(system, frozen, active, matrix, split(b)))
+    return split(jax.lax.custom_linear_solve(joined, join(right), refined, symmetric=True))
 
 
 def _refined(system: System, frozen: tuple[Any, Any, Any], active: Any, matrix: Any, right: Any) -> tuple[Any, Any]:
@@ -299,15 +309,18 @@ def _refined(system: System, frozen: tuple[Any, Any, Any], active: Any, matrix: 
     size = system.scale(x, data)
     weights = active / (root * size**2)
     factor, _ = system.factor(x, data, jnp.where(active, multipliers, 0), weights, 10 * root)
-    push = lambda v: jax.jvp(lambda x: system.conditions(x, data), (x,), (v,))[1]
+
+    def push(v):
+        return jax.jvp(lambda x: system.conditions(x, data), (x,), (v,))[1]
+
     pull = jax.vjp(lambda x: system.conditions(x, data), x)[1]
 
     def approximate(a, b):
         dx = system.solve(factor, a + pull(weights * b)[0])
         return dx, jnp.where(active, weights * (push(dx) - b), b)
 
-    solution = approximate(*right)
-    for _ in range(4):
+    def refine(_, solution):
         rest = jax.tree.map(jnp.subtract, right, matrix(solution))
-        solution = jax.tree.map(jnp.add, solution, approximate(*rest))
-    return solution
+        return jax.tree.map(jnp.add, solution, approximate(*rest))
+
+    return jax.lax.fori_loop(0, 4, refine, approximate(*right))

@@ -109,7 +109,10 @@ class Nonlinear(Constraint):
                 f"Nonlinear: the batch of the points, {points[0].shape[:-1]}, does not fit the batch of the data, "
                 f"{sorted(set(leading))}."
             ) from None
-        flat = lambda v, lead: jnp.broadcast_to(v, batch + v.shape[lead:]).reshape(math.prod(batch), *v.shape[lead:])
+
+        def flat(v, lead):
+            return jnp.broadcast_to(v, batch + v.shape[lead:]).reshape(math.prod(batch), *v.shape[lead:])
+
         if axes == 0:  # shared: not copied for each point
             over, data_axes = data, None
         else:

@@ -66,34 +66,10 @@ def violations(problem: Family, y: Any, x: Any) -> tuple[float, float]:
 
 
 def ours(problem: Family) -> Layer:
-    """Our projection in y and the slacks s = G y <= h, its factor prepared once; where there is none, `by_newton`."""
-    if not hasattr(js.constraints, "Polytope"):
-        return by_newton(problem)
-    n, slacks = problem.Q.size, problem.h.size
-    lifted = jnp.block([[problem.A, jnp.zeros((len(problem.A), slacks))], [problem.G, -jnp.eye(slacks)]])
-    upper = jnp.concatenate([jnp.full(n, jnp.inf), problem.h])
-    right = lambda x: jnp.concatenate([x, jnp.zeros((*x.shape[:-1], slacks))], -1)
-    prepared = js.constraints.prepare(js.constraints.Polytope(lifted, right(problem.test[0]), -jnp.inf, upper))
-
-    def layer(y, x):
-        both = jnp.concatenate([y, jnp.minimum(y @ problem.G.T, problem.h)], -1)
-        return js.constraints.project(dataclasses.replace(prepared, b=right(x)), both)[0][..., :n]
-
-    return layer
-
-
-def by_newton(problem: Family) -> Layer:
-    """The projection of general smooth conditions, which knows nothing of their being linear."""
-    equality, inequality = lambda y, d: d["A"] @ y - d["x"], lambda y, d: d["G"] @ y - d["h"]
-
-    def layer(y, x):
-        def one(y, x):
-            data = {"A": problem.A, "G": problem.G, "h": problem.h, "x": x}
-            return js.constraints.project(js.constraints.Nonlinear(equality, inequality, data), y)[0]
-
-        return jax.vmap(one)(y, x)
-
-    return layer
+    """Our projection, its factor prepared once."""
+    polytope = js.constraints.Polytope(problem.A, problem.test[0], C=problem.G, C_upper=problem.h)
+    prepared = js.constraints.prepare(polytope)
+    return lambda y, x: js.constraints.project(dataclasses.replace(prepared, b=x), y)[0]
 
 
 def pinets(problem: Family) -> Layer | None:
@@ -110,7 +86,7 @@ def pinets(problem: Family) -> Layer | None:
 
     def project(y, x):
         given = pinet.ProjectionInstance(x=y[..., None], eq=pinet.EqualityConstraintsSpecification(b=x[..., None]))
-        return layer.call(given, n_iter=50, sigma=0.0681, omega=1.7, n_iter_bwd=25)[0].x[..., 0]
+        return layer.call(y_raw=given, n_iter=50, sigma=0.0681, omega=1.7, n_iter_bwd=25)[0].x[..., 0]
 
     return project
 

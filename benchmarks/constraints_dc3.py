@@ -14,6 +14,7 @@ which HardNet-Aff's authors print beside their -14.10, is for draws of their own
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -41,7 +42,7 @@ class Family(NamedTuple):
 
 def family(n: int = 100, rows: int = 50, inequalities: int = 50, programs: int = 10_000) -> Family:
     """The draws of DC3's own script in its order; a sixth of the programs for tests, as many for validation, unused here."""
-    rng = np.random.RandomState(17)  # noqa: NPY002, its numbers depend on it
+    rng = np.random.RandomState(17)
     Q, p = rng.random(n), rng.random(n)
     A = rng.normal(loc=0, scale=1.0, size=(rows, n))
     x = rng.uniform(-1, 1, size=(programs, rows))
@@ -75,7 +76,7 @@ def ours(problem: Family) -> Layer:
 def pinets(problem: Family) -> Layer | None:
     """Pi-net with its published setting for this family; None where it is not installed."""
     try:
-        import pinet
+        pinet = importlib.import_module("pinet")
     except ImportError:
         return None
     equality = pinet.EqualityConstraint(problem.A[None], problem.test[:1, :, None], method=None, var_b=True)

@@ -25,7 +25,7 @@ def disturbed(x, noise, *batch, seed=1):
 
 
 def rotation(seed=2):
-    q, r = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
     return jnp.asarray(q * np.sign(np.linalg.det(q)))
 
 

@@ -234,7 +234,7 @@ def test_derivatives_against_finite_differences_along_a_direction():
     """jvp, vjp and the derivative of the vjp, in the points and in all data at once, for four active sets."""
     flat, unravel = ravel_pytree(MIXED)
     y = jnp.asarray(draws(4, 4, seed=1, scale=1.0))
-    direction = (jnp.asarray(draws(4, 4, seed=8)), jnp.asarray(draws(7, seed=9)))
+    direction = (jnp.asarray(draws(4, 4, seed=8)), jnp.asarray(draws(10, seed=9)))
     weight = jnp.arange(1.0, 5)
 
     def everything(y, v):

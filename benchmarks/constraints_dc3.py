@@ -112,6 +112,10 @@ def train(
     keys = jax.random.split(jax.random.key(seed), len(sizes))
     shapes = zip(keys, sizes[:-1], sizes[1:], strict=False)
     parameters = [(jax.random.normal(k, (i, o)) * (2 / i) ** 0.5, jnp.zeros(o)) for k, i, o in shapes]
+    parameters[-1] = (
+        0.1 * parameters[-1][0],
+        parameters[-1][1],
+    )  # answers near the set at first, where projections are cheap
     optimiser = optax.adam(optax.cosine_decay_schedule(rate, epochs * count, 0.01))
 
     def answer(parameters, x):

@@ -234,7 +234,7 @@ def test_derivatives_against_finite_differences_along_a_direction():
     """jvp, vjp and the derivative of the vjp, in the points and in all data at once, for four active sets."""
     flat, unravel = ravel_pytree(MIXED)
     y = jnp.asarray(draws(4, 4, seed=1, scale=1.0))
-    direction = (jnp.asarray(draws(4, 4, seed=8)), jnp.asarray(draws(10, seed=9)))
+    direction = (jnp.asarray(draws(4, 4, seed=8, scale=0.3)), jnp.asarray(draws(10, seed=9, scale=0.3)))
     weight = jnp.arange(1.0, 5)
 
     def everything(y, v):
@@ -249,7 +249,7 @@ def test_derivatives_against_finite_differences_along_a_direction():
     step = 1e-5
     ends = [everything(*jax.tree.map(lambda a, d: a + s * step * d, (y, flat), direction)) for s in (1, -1)]  # noqa: B023
     assert jnp.abs(push - (ends[0][0] - ends[1][0]) / (2 * step)).max() < 1e-8
-    assert jnp.abs(push).max() > 0.1
+    assert jnp.abs(push).max() > 0.01
     transposed = sum(jnp.vdot(p, d) for p, d in zip(pull, direction, strict=True))
     assert jnp.abs(jnp.sum(push * weight) - transposed) < 1e-12
     for ours, plus, minus in zip(second, ends[0][2], ends[1][2], strict=True):

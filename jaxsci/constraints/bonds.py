@@ -148,7 +148,10 @@ class Bonds(Constraint):
         given = {"lengths": self.lengths, "angles": self.angles, "masses": self.masses}
         arrays = {name: jnp.asarray(1.0 if v is None else v, y.dtype) for name, v in given.items()}
         batch = np.broadcast_shapes(y.shape[:-2], *(v.shape[:-1] for v in arrays.values()))
-        each = {name: jnp.broadcast_to(v, (*batch, counts[name])).reshape(-1, counts[name]) for name, v in arrays.items()}
+        each = {
+            name: jnp.broadcast_to(v, (*batch, counts[name])).reshape(int(np.prod(batch)), counts[name])
+            for name, v in arrays.items()
+        }
         return batch, each
 
 

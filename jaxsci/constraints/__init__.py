@@ -4,6 +4,7 @@ Contract of this folder: a constraint is a frozen dataclass and a pytree with `r
 (`jaxsci.constraints.constraint`); projections are differentiated at their solution, never through their iterations.
 """
 
+from jaxsci.constraints.bonds import Bonds as Bonds
 from jaxsci.constraints.boundary import hold_boundary as hold_boundary
 from jaxsci.constraints.boundary import hold_periodic as hold_periodic
 from jaxsci.constraints.check_gradient import check_gradient as check_gradient
@@ -28,9 +29,12 @@ from jaxsci.constraints.divergence import DivergenceFreeSpectral as DivergenceFr
 from jaxsci.constraints.divergence import flux_divergence as flux_divergence
 from jaxsci.constraints.integrals import hold_integral as hold_integral
 from jaxsci.constraints.integrals import Integral as Integral
+from jaxsci.constraints.internal_coordinates import from_internal as from_internal
+from jaxsci.constraints.internal_coordinates import to_internal as to_internal
 from jaxsci.constraints.layer import harden as harden
 from jaxsci.constraints.layer import Layer as Layer
 from jaxsci.constraints.moments import TiltedMoments as TiltedMoments
+from jaxsci.constraints.nonlinear import Nonlinear as Nonlinear
 from jaxsci.constraints.polytope import Polytope as Polytope
 from jaxsci.constraints.sets import Ball as Ball
 from jaxsci.constraints.sets import HalfSpace as HalfSpace

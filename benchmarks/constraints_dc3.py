@@ -209,7 +209,7 @@ def rows_dc3(options: Any) -> Iterator[dict[str, Any]]:
             here = float(objective(problem, trained.predict(problem.test[:tests]), convex).mean())
             gap = (here - np.mean(best)) / abs(np.mean(best))
             yield row(
-                f"dc3, {name}: objective above the optimum, relative", ours=gap, target=0.01, meets=gap <= 0.01,
+                f"dc3, {name}: objective above the optimum, relative", ours=gap, target=0.01, meets=bool(gap <= 0.01),
                 objective=trained.objective, objective_there=here, optimum_there=float(np.mean(best)), programs=tests,
                 epochs=epochs,
             )  # fmt: skip

@@ -23,7 +23,15 @@ sys.exit(result.failed > 0)
 """
 
 
-FOLDERS = {"compare": 10, "equations": 10, "learning": 30, "networks": 10, "problems": 30, "solvers": 30}  # fewest lines
+FOLDERS = {
+    "compare": 10,
+    "constraints": 30,
+    "equations": 10,
+    "learning": 30,
+    "networks": 10,
+    "problems": 30,
+    "solvers": 30,
+}  # fewest lines
 
 
 @pytest.mark.slow

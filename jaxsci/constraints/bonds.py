@@ -54,7 +54,7 @@ class Bonds(Constraint):
     angles: Any = None
     masses: Any = None
 
-    event_ndim = 2
+    event_ndim = 2  # ty: ignore[incompatible-attribute-override]
 
     def __post_init__(self):
         object.__setattr__(self, "pairs", _indices("pairs", self.pairs, 2))

@@ -6,8 +6,8 @@ Dependent rows drop out with their singular values, so that a matrix without ful
 stays sparse: its rows are scaled to unit length instead, and |Q| is estimated.
 
 Rows with two bounds,  l <= C x <= u,  become equations with a bounded slack:  C x - k s = 0, l <= k s <= u. The
-length k of the slack's column is free; k = 10 |C_i| makes the slacks' proximal iteration (`jaxsci.constraints.polytope_solve`) gain a factor of
-about a hundred a step.
+length k of the slack's column is free; k = 10 |C_i| makes the slacks' proximal iteration gain a factor of about a hundred a
+step (`jaxsci.constraints.polytope_solve`).
 """
 
 from __future__ import annotations

@@ -297,8 +297,13 @@ def kkt_solve(system: System, x: Any, multipliers: Any, data: Any, active: Any, 
 
     frozen = jax.lax.stop_gradient((x, multipliers, data))
     join, split = jnp.concatenate, lambda v: (v[: x.size], v[x.size :])
-    joined = lambda v: join(matrix(split(v)))  # one array: a derivative in `y` alone has a constant second part
-    refined = lambda _, b: join(_refined(system, frozen, active, matrix, split(b)))
+
+    def joined(v):  # one array: a derivative in `y` alone has a constant second part
+        return join(matrix(split(v)))
+
+    def refined(_, b):
+        return join(_refined(system, frozen, active, matrix, split(b)))
+
     return split(jax.lax.custom_linear_solve(joined, join(right), refined, symmetric=True))
 
 

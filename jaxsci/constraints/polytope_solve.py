@@ -64,10 +64,10 @@ class Nearest(NamedTuple):
     held: Any  # of each row of A and C: 2 an equation, -1 or 1 at a bound that pushes, 0 where nothing does
 
 
-def nearest(data: Data, factor: Factor, tol: Any, warm: Warm | None, max_steps: int) -> Nearest:
+def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_steps: int) -> Nearest:
     """The projection; not differentiable as such: see `attach`. `tol` [B] bounds the violation of a row."""
     batch, dtype = data.y.shape[0], data.y.dtype
-    if data.A is None and data.C is None:
+    if factor is None:
         none, done = jnp.zeros((batch, 0), dtype), jnp.full(batch, CONVERGED)
         return Nearest(clip(data.y, data.lower, data.upper), none, done, jnp.zeros_like(done), none, none.astype(jnp.int8))
     rows, scale = _rows(data, factor)

@@ -108,7 +108,7 @@ def test_second_derivatives_both_modes_and_vmap(data):
     difference = (slope(1e-5) - slope(-1e-5)) / 2e-5
     np.testing.assert_allclose(jax.jit(jax.hessian(line))(0.0), difference, rtol=1e-6)
 
-    one = lambda b, y: project(Polytope(**box, b=b), y)[0]  # noqa: E731
+    one = lambda b, y: project(Polytope(**box, b=b), y)[0]
     forward, reverse = (jax.jit(mode(one, argnums=(0, 1)))(numbers["b"][0], y[0]) for mode in (jax.jacfwd, jax.jacrev))
     for a, b in zip(forward, reverse, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
@@ -171,7 +171,7 @@ def test_sparse_rows_stay_sparse(data):
 def test_prepared_and_warm_projections_are_the_same(data):
     numbers, y = data
     ready = prepare(Polytope(**numbers))
-    x, info = solve(numbers, y)
+    _, info = solve(numbers, y)
     again, warm = jax.jit(lambda ready, y, warm: project(ready, y, warm=warm))(ready, 1.01 * y, info.warm)
     cold, _ = solve(numbers, 1.01 * y)
     np.testing.assert_allclose(again, cold, atol=1e-11)

@@ -286,7 +286,7 @@ def rows_random(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         x, status, pulled = solve(*(jnp.asarray(v[piece]) for v in (A, b, y)))
         finite = np.isfinite(np.asarray(x)).all(axis=1)
         for leaf in pulled:
-            finite &= np.isfinite(np.asarray(leaf)).reshape(len(finite), -1).all(axis=1)
+            finite &= np.isfinite(np.asarray(leaf)).reshape(part, -1).all(axis=1)
         nans += int((~finite).sum())
         wrong += int((np.asarray(status) != np.where(kind[piece] == 2, CODES.INFEASIBLE, CODES.CONVERGED)).sum())
     name = f"polytope: {count} random instances, a third infeasible, a third degenerate"

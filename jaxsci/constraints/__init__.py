@@ -23,4 +23,11 @@ from jaxsci.constraints.constraint import Constraint as Constraint
 from jaxsci.constraints.constraint import ProjectionInfo as ProjectionInfo
 from jaxsci.constraints.constraint import prepare as prepare
 from jaxsci.constraints.constraint import project as project
+from jaxsci.constraints.experts import Remembered as Remembered
+from jaxsci.constraints.experts import solve_experts as solve_experts
 from jaxsci.constraints.pde_layer import PDEConstraint as PDEConstraint
+from jaxsci.constraints.subdomains import join_grid as join_grid
+from jaxsci.constraints.subdomains import neighbours as neighbours
+from jaxsci.constraints.subdomains import partition_of_unity as partition_of_unity
+from jaxsci.constraints.subdomains import rebalanced as rebalanced
+from jaxsci.constraints.subdomains import split_grid as split_grid

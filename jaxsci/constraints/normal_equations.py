@@ -101,7 +101,8 @@ def model(chunks: tuple[Chunks, ...], omega: Any, basis: Any = None, full: bool 
     """
     size = omega.shape[0] if basis is None else basis.shape[1]
     dtype = omega.dtype
-    total = Model(jnp.zeros((), dtype), jnp.zeros(size, dtype), jnp.zeros((size, size), dtype))
+    zero = jnp.sum(omega) * 0  # of the data, so that on a mesh it varies as they do
+    total = Model(zero, jnp.zeros(size, dtype) + zero, jnp.zeros((size, size), dtype) + zero)
 
     for chunk in chunks:
         before = total

@@ -47,18 +47,29 @@ def solve_one(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: 
     # Zeros in place of what cannot be solved: a NaN in one member must not reach another, nor a gradient.
     rows, exact, omega = jax.tree.map(lambda x: jnp.where(finite, x, 0), (rows, exact, omega))
     fixed = jax.tree.map(jax.lax.stop_gradient, (rows, exact, omega))
-    omega, coordinates, status, steps = _search(*fixed, tol, max_steps)
-    omega = _attach(gauss_newton, omega, coordinates, rows, exact)
-    status = jnp.where(finite, status, NOT_FINITE)
+    found = search(*fixed, tol, max_steps)
+    omega = _attach(gauss_newton, found.omega, found.coordinates, rows, exact)
+    status = jnp.where(finite, found.status, NOT_FINITE)
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(part.unweighted(omega)), initial=0.0) for part in (*rows, *exact)]))
     info = ProjectionInfo(
-        status == CONVERGED, status, jnp.where(finite, jax.lax.stop_gradient(largest), jnp.inf), steps, None,
+        status == CONVERGED, status, jnp.where(finite, jax.lax.stop_gradient(largest), jnp.inf), found.steps, None,
         jax.lax.stop_gradient(omega),
     )  # fmt: skip
     return omega, info
 
 
-def _search(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: Any, max_steps: Any):
+class Found(NamedTuple):
+    """What a search ends with; `scale` is the size of the residual that the tolerance is a share of."""
+
+    omega: Any
+    coordinates: Coordinates
+    status: Any
+    steps: Any
+    scale: Any
+
+
+def search(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: Any, max_steps: Any) -> Found:
+    """From a start to the stationary point; nothing here is differentiated."""
     size, dtype, eps = omega.shape[0], omega.dtype, jnp.finfo(omega.dtype).eps
     keep = jnp.eye(size, dtype=dtype)
     normal, normal_mask, combine = jnp.zeros((0, size), dtype), jnp.zeros(0, bool), jnp.zeros((0, 0), dtype)
@@ -109,7 +120,8 @@ def _search(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: An
     reached = jnp.linalg.norm(state.model.gradient) <= tol * scale
     status = jnp.where(reached, jnp.where(convex, CONVERGED, SADDLE), MAX_STEPS)
     status = jnp.where(broken, INFEASIBLE, status)
-    return state.omega, Coordinates(basis, mask, normal, normal_mask, combine), status, state.steps
+    coordinates = Coordinates(basis, mask, normal, normal_mask, combine)
+    return Found(state.omega, coordinates, status, state.steps, scale)
 
 
 def _objective(omega: Any, multipliers: Any, combine: Any, rows: tuple[Rows, ...], exact: tuple[Rows, ...]) -> Any:
@@ -148,11 +160,11 @@ def _attach_rule(gauss_newton, primals, tangents):
         [across, jnp.diag(jnp.where(at.normal_mask, 0.0, -1.0))],
     ]).astype(omega.dtype)  # fmt: skip
     right = jnp.concatenate([jnp.where(idle, 0, frame.T @ moved), held])
-    change = -jnp.linalg.solve(_regular(matrix), right)
+    change = -jnp.linalg.solve(regular(matrix), right)
     return omega, frame @ change[: size + count]
 
 
-def _regular(matrix: Any) -> Any:
+def regular(matrix: Any) -> Any:
     """The matrix, or the identity where it is not finite or singular: derivatives stay finite where they mean nothing."""
     values = jnp.linalg.eigvalsh(jax.lax.stop_gradient(matrix))
     small = jnp.min(jnp.abs(values)) <= 8 * jnp.finfo(matrix.dtype).eps * jnp.max(jnp.abs(values))

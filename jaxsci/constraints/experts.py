@@ -110,7 +110,10 @@ def _joined(
         return solve_joined(rows, Interfaces(faces.pairs, *sides), omega, tol, steps, cpu)
 
     omega, info = over_members(one, tree, events, one_by_one=cpu)
-    outward = lambda x, n=0: jnp.moveaxis(x, -n - 1, 0)
+
+    def outward(x: Any, n: int = 0) -> Any:
+        return jnp.moveaxis(x, -n - 1, 0)
+
     omega = outward(omega, 1)
     each = {name: outward(getattr(info, name)) for name in ("converged", "status", "residual", "steps")}
     return omega, info._replace(**each, warm=jax.lax.stop_gradient(omega))

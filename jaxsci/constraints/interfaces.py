@@ -70,8 +70,8 @@ class Interfaces:
     def gap(self, omega: Any) -> Any:
         """left omega_k - right omega_l - jump for omega ``[K, ...batch, N]``;  ``[interfaces, ...batch, q]``."""
         k, l = np.array(self.pairs).T  # noqa: E741
-        across = lambda matrix, of: jnp.einsum("...qn,...n->...q", matrix, omega[of])
-        return across(self.left, k) - across(self.right, l) - self.jump
+        below, above = (jnp.einsum("...qn,...n->...q", m, omega[of]) for m, of in ((self.left, k), (self.right, l)))
+        return below - above - self.jump
 
 
 class Frame(NamedTuple):
@@ -98,10 +98,10 @@ def solve_joined(rows: tuple[Rows, ...], faces: Interfaces, omega: Any, tol: Any
     status = jnp.where(finite, status, NOT_FINITE)
     bare = [jnp.max(jnp.abs(jax.vmap(lambda r, w: r.unweighted(w))(part, omega)), axis=(1, 2)) for part in rows]
     largest = jax.lax.stop_gradient(jnp.max(jnp.stack(bare), axis=0))
-    each = lambda x: jnp.broadcast_to(x, omega.shape[:1])
+    status = jnp.broadcast_to(status, omega.shape[:1])
     info = ProjectionInfo(
-        each(status == CONVERGED),
-        each(status),
+        status == CONVERGED,
+        status,
         jnp.where(finite, largest, jnp.inf),
         steps,
         None,
@@ -176,7 +176,7 @@ def _joint_search(rows: tuple[Rows, ...], faces: Interfaces, omega: Any, tol: An
         return -(inverse[0] + multipliers @ inverse[1:])
 
     omega = closed(closed(omega))
-    begin = start(here, omega.reshape(-1), jnp.max(steps))
+    begin = start(here(omega.reshape(-1)), omega.reshape(-1), jnp.max(steps))
     begin = begin._replace(damping=begin.damping * 0 + eps)
     mask = at.mask.reshape(-1)
     state = descend(begin, here, schur, basis, mask, tol * scale, max_steps + jnp.max(steps))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxsci.constraints.basis_rows import Rows
 from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS, NOT_FINITE, SADDLE, ProjectionInfo
 from jaxsci.constraints.descent import curved_step, damped_step, descend, start
-from jaxsci.constraints.normal_equations import in_chunks, model
+from jaxsci.constraints.normal_equations import Model, in_chunks, model
 
 SWITCH = 1e-3  # of the residual's size: where Newton's steps take over
 
@@ -101,8 +101,9 @@ def search(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: Any
     else:
         first = model(chunks, omega)
         values, vectors = jnp.linalg.eigh(keep @ first.hessian @ keep)
-        mask = values > 16 * size * eps * values[-1]
-        basis = keep @ (vectors * jnp.where(mask, jax.lax.rsqrt(jnp.where(mask, values, 1)), 0))
+        # What the start does not feel, the solution may: nothing is left out here.
+        floor = jnp.where(values[-1] > 0, 16 * size * eps * values[-1], 1.0)
+        basis, mask = keep @ (vectors * jax.lax.rsqrt(jnp.maximum(values, floor))), jnp.ones(size, bool)
         scale = jnp.sqrt(2 * first.cost) + jnp.sqrt(jnp.maximum(omega @ first.hessian @ omega, 0))
 
         def rough(omega: Any) -> Any:
@@ -110,10 +111,16 @@ def search(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: Any
             return here._replace(gradient=basis.T @ here.gradient, hessian=basis.T @ here.hessian @ basis)
 
         goal = jnp.maximum(tol, SWITCH) * scale
-        state = descend(start(rough, omega, jnp.zeros((), int)), rough, damped_step, basis, mask, goal, max_steps)
+        state = descend(start(rough(omega), omega, jnp.zeros((), int)), rough, damped_step, basis, mask, goal, max_steps)
         omega, steps = state.omega, state.steps
+    here = model(chunks, omega, basis, full=True)
+    # Directions that nothing depends on are told from the others where the search ends.
+    values, vectors = jnp.linalg.eigh(jnp.where(mask[:, None] & mask, here.hessian, 0))
+    mask = jnp.abs(values) > 16 * size * eps * jnp.max(jnp.abs(values))
+    turn = vectors * jnp.where(mask, jax.lax.rsqrt(jnp.where(mask, jnp.abs(values), 1)), 0)
+    basis = basis @ turn
+    begin = start(Model(here.cost, turn.T @ here.gradient, turn.T @ here.hessian @ turn), omega, steps)
     fine = lambda omega: model(chunks, omega, basis, full=True)  # noqa: E731
-    begin = start(fine, omega, steps)
     state = descend(begin._replace(damping=begin.damping * 0 + eps), fine, curved_step, basis, mask, tol * scale, max_steps)
     hessian = jnp.where(mask[:, None] & mask, state.model.hessian, 0) + jnp.diag(jnp.where(mask, 0.0, 1.0))
     convex = jnp.linalg.eigvalsh(hessian)[0] > 0

@@ -83,7 +83,8 @@ def iteration(n: int, m: int, seed: int, repeats: int, dtype: Any = jnp.float64)
 
     calls = {f"ours {steps}": ours(steps) for steps in (few, many)}
     residual = lambda omega, partials: rows_of(partials).values(omega).reshape(-1)
-    for name, peer in (("optimistix", optimistix_steps), ("jaxopt", jaxopt_steps)):
+    peers = (("optimistix", optimistix_steps), ("jaxopt", jaxopt_steps), ("jaxopt-default", jaxopt_default_steps))
+    for name, peer in peers:
         try:
             calls |= {f"{name} {steps}": peer(residual, partials, n, steps, dtype) for steps in (few, many)}
         except ImportError:
@@ -106,10 +107,16 @@ def optimistix_steps(residual: Any, partials: Any, n: int, steps: int, dtype: An
     return lambda: run(partials)
 
 
-def jaxopt_steps(residual: Any, partials: Any, n: int, steps: int, dtype: Any) -> Callable[[], Any]:
+def jaxopt_default_steps(*args: Any) -> Callable[[], Any]:
+    return jaxopt_steps(*args, materialize_jac=False)
+
+
+def jaxopt_steps(
+    residual: Any, partials: Any, n: int, steps: int, dtype: Any, materialize_jac: bool = True
+) -> Callable[[], Any]:
     import jaxopt
 
-    solver = jaxopt.LevenbergMarquardt(residual, maxiter=steps, tol=0.0, xtol=0.0, gtol=0.0, materialize_jac=True)
+    solver = jaxopt.LevenbergMarquardt(residual, maxiter=steps, tol=0.0, xtol=0.0, gtol=0.0, materialize_jac=materialize_jac)
 
     @jax.jit
     def run(partials: Any) -> Any:
@@ -123,7 +130,7 @@ def rows_iteration(options: Any) -> Iterator[dict[str, Any]]:
     """PI-HC: one iteration at the size of Navier-Stokes."""
     n, m = (8, 500) if options.smoke else (64, 20_000)
     cost = iteration(n, m, 0, 2 if options.smoke else 7)
-    for name in ("optimistix", "jaxopt"):
+    for name in ("optimistix", "jaxopt-default", "jaxopt"):
         theirs = cost.get(name)
         yield row(
             f"PI-HC Levenberg-Marquardt iteration, N = {n}, m = {m:,}: {name} / ours", ours=cost["ours"], theirs=theirs,

@@ -188,7 +188,7 @@ def test_a_rank_deficient_nonlinear_basis_has_finite_derivatives():
     omega, info = jax.jit(C.project)(C.PDEConstraint((rows, held)), jnp.zeros(6))
     assert bool(info.converged)
     assert float(info.residual) < 1e-10
-    np.testing.assert_allclose(omega[::5], [0.5, 0.5], atol=1e-8)
+    np.testing.assert_allclose(omega[0] + omega[5], 1.0, atol=1e-8)  # which of them, is left open
 
 
 def test_exact_conditions_that_contradict_each_other_are_infeasible_and_redundant_ones_are_not():

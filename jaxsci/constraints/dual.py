@@ -15,8 +15,8 @@ Where the rows of Q are orthonormal both have at most unit norm, which makes all
 The first two work in float32, whatever the precision of the data: it is F, in full, that says whether a step was good. Each
 member has its own step lengths, restarts and inner products, and is left alone once it has converged.
 
-No point satisfies the constraint where some r has  r . c > max of r . Q x over the box  (Farkas). r = F is tried at every Newton
-step, because on such data F tends to the least violation, which is such a vector. What is returned then minimises
+No point satisfies the constraint where some r has  r . c > max of r . Q x over the box  (Farkas). r = F and r = mu are tried at
+every Newton step, because on such data F tends to the least violation, which is such a vector, and mu grows along it. What is returned then minimises
 |c - Q x|^2 + delta |x - y|^2 over the box, delta = 1e-7.
 
 Reference: Nesterov (1983), Soviet Math. Dokl. 27, 372; O'Donoghue & Candes (2015), Found. Comput. Math. 15, 715, section 3.2
@@ -191,6 +191,7 @@ def _ascent(rows: Rows, y: Any, start: Any, near: Any, far: Any) -> tuple[Any, A
 def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single: bool = False) -> _State:
     matrix = low(rows.matrix) if single else rows.matrix
     dtype = jnp.float32 if single else y.dtype
+    rough = jnp.finfo(y.dtype).eps ** 0.5 * (1 + jnp.max(jnp.abs(rows.right), axis=-1, initial=0))
 
     def body(carry):
         count, (point, delta, going, steps) = carry
@@ -205,10 +206,13 @@ def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single:
         step = conjugate_gradients(product, right, aim.astype(dtype), 2 * right.shape[-1])
         point = _line_search(rows, y, point, size[:, None] * step.astype(y.dtype), going, delta)
         # A member that turns out to be infeasible goes on, with the problem that has a solution.
-        infeasible = going & (delta == 0) & (_size(point) > tol) & _farkas(rows, point.excess)
+        proof = _farkas(rows, point.excess) | _farkas(rows, point.multipliers)
+        infeasible = going & (delta == 0) & (_size(point) > tol) & proof
         delta = jnp.where(infeasible, _DELTA, delta)
         point = point._replace(excess=point.excess - jnp.where(infeasible, delta, 0)[:, None] * point.multipliers)
-        return count + 1, _State(point, delta, going & (_size(point) > tol), steps + going)
+        # Multipliers of infeasible members are large, and their rounding errors too.
+        goal = jnp.where(delta > 0, jnp.maximum(tol, rough), tol)
+        return count + 1, _State(point, delta, going & (_size(point) > goal), steps + going)
 
     return jax.lax.while_loop(lambda c: (c[0] < max_steps) & c[1].going.any(), body, (0, state))[1]
 

@@ -106,6 +106,7 @@ def test_derivatives_in_positions_lengths_angles_and_masses_against_finite_diffe
     assert jnp.abs(forward[:, -4:]).max() > 1e-4  # the masses' derivative is not nothing
 
 
+@pytest.mark.slow
 def test_ring_with_side_groups_batches_and_single_precision():
     ring = [(i, (i + 1) % 6) for i in range(6)] + [(i, i + 6) for i in range(6)]
     angle = np.arange(6) * np.pi / 3
@@ -129,6 +130,7 @@ def test_ring_with_side_groups_batches_and_single_precision():
     assert jnp.abs(single - point).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_velocities_are_projected_as_least_squares_would():
     bonds, x = chain(5, seed=7)
     v = disturbed(x, 1.0, seed=8) - x
@@ -195,6 +197,7 @@ def test_block_tridiagonal_solution_of_a_shuffled_graph_against_a_dense_one():
     assert not exists
 
 
+@pytest.mark.slow
 def test_internal_coordinates_there_and_back_and_by_bonds():
     rng = np.random.default_rng(10)
     given = rng.uniform(1, 2, (2, 199)), rng.uniform(0.2, 3.1, (2, 198)), rng.uniform(-3.1, 3.1, (2, 197))
@@ -216,6 +219,7 @@ def test_torsion_has_the_sign_of_iupac():
     assert jnp.abs(to_internal(x)[2][0] - jnp.pi / 2) < 1e-15
 
 
+@pytest.mark.slow
 def test_straight_chains_have_positions_and_derivatives():
     lengths, angles, torsions = jnp.ones(4), jnp.array([jnp.pi, 2.0, jnp.pi]), jnp.array([0.3, -0.4])
     jacobian = jax.jacfwd(from_internal, (0, 1, 2))(lengths, angles, torsions)

@@ -22,6 +22,7 @@ def lens(radius, normal, offset):
 DATA = (jnp.asarray(1.5), A, jnp.asarray(-0.4))
 
 
+@pytest.mark.slow
 def test_ball_and_half_space_against_the_closed_form():
     """Where both bind, the point lies on a circle of known middle and radius; a NaN and an empty member beside it."""
     batch = jnp.full(len(Y), -0.4).at[7].set(-9.0)

@@ -285,6 +285,7 @@ def test_derivative_is_finite_where_the_nearest_point_is_not_one():
 # --- batches -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_batched_data_vmap_and_a_loop_agree():
     y, axes = jnp.asarray(draws(4, 1, 2, seed=7)), jnp.array([[2.0, 1.0], [1.0, 3.0], [0.5, 0.5]])
     point, info = jax.jit(lambda y, a: project(Nonlinear(ellipsoid, data=a, batch_ndim=1), y))(y, axes)

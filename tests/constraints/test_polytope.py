@@ -72,6 +72,7 @@ def test_derivatives_in_all_numbers_agree_with_differences(data):
     assert not np.asarray(found.degenerate).all()
 
 
+@pytest.mark.slow
 def test_a_wrong_gradient_is_found(data):
     numbers, y = data
 
@@ -94,6 +95,7 @@ def test_a_wrong_gradient_is_found(data):
     assert found.errors["y"] < 1e-6
 
 
+@pytest.mark.slow
 def test_second_derivatives_both_modes_and_vmap(data):
     numbers, y = data
     box = {name: numbers[name] for name in ("A", "lower", "upper")}
@@ -194,10 +196,11 @@ def test_layers_and_the_schedule_to_them(data):
     numbers, y = data
     ready = prepare(Polytope(**numbers))
     layer = js.constraints.Layer(ready, jnp.sin)
-    ready.check(layer(y))
+    ready.check(jax.jit(layer)(y))
     soft = js.constraints.Layer(ready, jnp.sin, hardness=js.constraints.harden(0, 10, 20))
-    np.testing.assert_array_equal(soft(y), jnp.sin(y))
-    ready.check(js.constraints.Layer(ready, hardness=js.constraints.harden(20, 10, 20))(y))
+    np.testing.assert_array_equal(jax.jit(soft)(y), jnp.sin(y))
+    whole = js.constraints.Layer(ready, jnp.sin, hardness=js.constraints.harden(20, 10, 20))
+    ready.check(jax.jit(whole)(y))  # the program of `soft`, with another number
     with pytest.raises(ValueError, match="must end after it begins"):
         js.constraints.harden(0, 20, 10)
 

@@ -4,12 +4,17 @@ Contract of this folder: a constraint is a frozen dataclass and a pytree with `r
 (`jaxsci.constraints.constraint`); projections are differentiated at their solution, never through their iterations.
 """
 
+from jaxsci.constraints.basis_rows import Rows as Rows
+from jaxsci.constraints.basis_rows import equation_rows as equation_rows
+from jaxsci.constraints.basis_rows import linear_rows as linear_rows
 from jaxsci.constraints.constraint import CONVERGED as CONVERGED
 from jaxsci.constraints.constraint import INFEASIBLE as INFEASIBLE
 from jaxsci.constraints.constraint import MAX_STEPS as MAX_STEPS
 from jaxsci.constraints.constraint import NOT_FINITE as NOT_FINITE
+from jaxsci.constraints.constraint import SADDLE as SADDLE
 from jaxsci.constraints.constraint import STATUS as STATUS
 from jaxsci.constraints.constraint import Constraint as Constraint
 from jaxsci.constraints.constraint import ProjectionInfo as ProjectionInfo
 from jaxsci.constraints.constraint import prepare as prepare
 from jaxsci.constraints.constraint import project as project
+from jaxsci.constraints.pde_layer import PDEConstraint as PDEConstraint

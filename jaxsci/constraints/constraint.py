@@ -24,12 +24,13 @@ import numpy as np
 from jaxsci._checks import is_traced
 
 # What became of a projection. Only CONVERGED is a point of the set; all points are finite.
-CONVERGED, MAX_STEPS, INFEASIBLE, NOT_FINITE = range(4)
+CONVERGED, MAX_STEPS, INFEASIBLE, NOT_FINITE, SADDLE = range(5)
 STATUS = (
     "converged",
     "stopped at max_steps: the point violates the constraint by info.residual",
     "infeasible: no point satisfies the constraint; the point is the one found that violates it least",
     "not finite: the point to project, or the constraint's data, hold NaN or infinite numbers",
+    "stationary, but no minimum: derivatives of the point mean nothing",
 )
 
 
@@ -38,7 +39,7 @@ class ProjectionInfo(NamedTuple):
 
     Attributes:
       converged: whether the point satisfies the constraint to the tolerance, and is the nearest that does;  [...]
-      status: CONVERGED 0, MAX_STEPS 1, INFEASIBLE 2, NOT_FINITE 3; `STATUS` has the sentences;  [...]
+      status: CONVERGED 0, MAX_STEPS 1, INFEASIBLE 2, NOT_FINITE 3, SADDLE 4; `STATUS` has the sentences;  [...]
       residual: the largest violation, in the constraint's own units;  [...]
       steps: iterations taken, 0 for closed forms;  [...]
       active: which inequalities hold with equality: -1 at the lower, +1 at the upper, 0 in between; None without any.

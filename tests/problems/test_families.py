@@ -49,7 +49,9 @@ def test_the_columns_data_converge_and_leave_at_the_wall():
     problem, ts, x = sorbing_column(jax.random.key(2)), np.array([50.0, 200.0, 500.0]), np.linspace(0, 1, 33)
     coarse, middle, fine = (
         np.asarray(
-            js.solve(problem, js.FiniteVolume(n=n, rtol=1.0 / n**2, estimate=False), ts=ts).evaluate(t=ts[:, None], x=x[None])
+            js.solve(problem, js.FiniteVolume(n=n, rtol=1.0 / n**2, estimate=False), ts=ts).evaluate(
+                t=ts[:, None], x=x[None]
+            )
         )
         for n in (64, 128, 256)
     )

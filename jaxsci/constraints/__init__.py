@@ -4,9 +4,15 @@ Contract of this folder: a constraint is a frozen dataclass and a pytree with `r
 (`jaxsci.constraints.constraint`); projections are differentiated at their solution, never through their iterations.
 """
 
+from jaxsci.constraints.basis_partials import at_places as at_places
+from jaxsci.constraints.basis_partials import basis_partials as basis_partials
+from jaxsci.constraints.basis_partials import grid_derivative as grid_derivative
+from jaxsci.constraints.basis_partials import grid_partials as grid_partials
 from jaxsci.constraints.basis_rows import Rows as Rows
 from jaxsci.constraints.basis_rows import equation_rows as equation_rows
 from jaxsci.constraints.basis_rows import linear_rows as linear_rows
+from jaxsci.constraints.condition_rows import condition_rows as condition_rows
+from jaxsci.constraints.condition_rows import pde_constraint as pde_constraint
 from jaxsci.constraints.constraint import CONVERGED as CONVERGED
 from jaxsci.constraints.constraint import INFEASIBLE as INFEASIBLE
 from jaxsci.constraints.constraint import MAX_STEPS as MAX_STEPS
@@ -17,4 +23,11 @@ from jaxsci.constraints.constraint import Constraint as Constraint
 from jaxsci.constraints.constraint import ProjectionInfo as ProjectionInfo
 from jaxsci.constraints.constraint import prepare as prepare
 from jaxsci.constraints.constraint import project as project
+from jaxsci.constraints.experts import Remembered as Remembered
+from jaxsci.constraints.experts import solve_experts as solve_experts
 from jaxsci.constraints.pde_layer import PDEConstraint as PDEConstraint
+from jaxsci.constraints.subdomains import join_grid as join_grid
+from jaxsci.constraints.subdomains import neighbours as neighbours
+from jaxsci.constraints.subdomains import partition_of_unity as partition_of_unity
+from jaxsci.constraints.subdomains import rebalanced as rebalanced
+from jaxsci.constraints.subdomains import split_grid as split_grid

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +57,7 @@ class ProjectionInfo(NamedTuple):
 Self = TypeVar("Self", bound="Constraint")
 
 
+@dataclass_transform(frozen_default=True, eq_default=False)
 def constraint(*static: str):
     """Make a class a frozen dataclass and a pytree: its fields are leaves, those named here are static."""
 

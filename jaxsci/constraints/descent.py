@@ -24,8 +24,8 @@ class Descent(NamedTuple):
 
 def start(model_at: Callable[[Any], Model], omega: Any, steps: Any) -> Descent:
     """Before the first step."""
-    one = jnp.ones((), omega.dtype)
-    return Descent(omega, model_at(omega), 1e-3 * one, 2 * one, steps, jnp.zeros((), bool))
+    zero = jnp.sum(omega) * 0  # of the data, so that on a mesh it varies as they do
+    return Descent(omega, model_at(omega), 1e-3 + zero, 2 + zero, steps + zero.astype(int), zero > 0)
 
 
 def damped_step(model: Model, damping: Any, mask: Any) -> Any:

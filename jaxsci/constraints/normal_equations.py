@@ -39,17 +39,17 @@ def in_chunks(rows: Rows) -> Chunks:
     count = math.ceil(m / CHUNK)
     size = math.ceil(m / count)
 
-    def cut(x: Any, axis: int) -> Any:
-        x = jnp.broadcast_to(x, (*x.shape[:axis], m, *x.shape[axis + 1 :])) if x.shape[axis] == 1 else x
-        # The last point again: nothing is evaluated where the equation might be singular.
+    def cut(x: Any, axis: int, mode: str = "edge") -> Any:
         widths = [(0, count * size - m if i == axis else 0) for i in range(x.ndim)]
-        x = jnp.pad(x, widths, mode="edge")
+        x = jnp.pad(x, widths, mode=mode)
         return jnp.moveaxis(x.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :]), axis, 0)
 
-    weight = jnp.where(jnp.arange(count * size) < m, jnp.pad(rows.weight, (0, count * size - m)), 0)
+    # Padding repeats the last point: nothing is evaluated where the equation might be singular; its weight is zero.
     each = lambda of: tuple(cut(x, 0) for x in of)  # noqa: E731
-    pieces = (cut(rows.matrix, 1), cut(rows.shift, 1), each(rows.bent), each(rows.bent_shift), each(rows.columns))
-    return Chunks((*pieces, weight.reshape(count, size)), rows)
+    matrix, shift = rows.matrix * rows.weight[:, None], rows.shift * rows.weight
+    linear = cut(matrix, 1, "constant"), cut(shift, 1, "constant")
+    others = each(rows.bent), each(rows.bent_shift), each(rows.columns), cut(rows.weight, 0, "constant")
+    return Chunks((*linear, *others), rows)
 
 
 def _piece(rows: Rows, piece: tuple[Any, ...]) -> Rows:
@@ -58,14 +58,16 @@ def _piece(rows: Rows, piece: tuple[Any, ...]) -> Rows:
 
 
 def _linearised(rows: Rows, omega: Any) -> tuple[Any, Any]:
-    """The weighted residual [rows, m] and its Jacobian [rows, m, N]."""
+    """The weighted residual [rows, m] and its Jacobian [rows, m, N] of rows whose linear part has its weights already."""
     value, jacobian = rows.matrix @ omega + rows.shift, rows.matrix
     if rows.pointwise is not None:
         here = tuple(p @ omega + s for p, s in zip(rows.bent, rows.bent_shift, strict=True))
-        value = value + rest(rows, here)
-        for k, p in enumerate(rows.bent):
-            jacobian = jacobian + slope(lambda h: rest(rows, h), here, k)[..., None] * p
-    return value * rows.weight, jacobian * rows.weight[:, None]
+        value = value + rest(rows, here) * rows.weight
+        factors = tuple(slope(lambda h: rest(rows, h), here, k) * rows.weight for k in range(len(here)))
+        # One number per point: the compiler must not compute it again for every basis function.
+        for factor, p in zip(jax.lax.optimization_barrier(factors), rows.bent, strict=True):
+            jacobian = jacobian + factor[..., None] * p
+    return value, jacobian
 
 
 def rest(rows: Rows, here: tuple[Any, ...]) -> Any:
@@ -101,7 +103,8 @@ def model(chunks: tuple[Chunks, ...], omega: Any, basis: Any = None, full: bool 
     """
     size = omega.shape[0] if basis is None else basis.shape[1]
     dtype = omega.dtype
-    total = Model(jnp.zeros((), dtype), jnp.zeros(size, dtype), jnp.zeros((size, size), dtype))
+    zero = jnp.sum(omega) * 0  # of the data, so that on a mesh it varies as they do
+    total = Model(zero, jnp.zeros(size, dtype) + zero, jnp.zeros((size, size), dtype) + zero)
 
     for chunk in chunks:
         before = total

@@ -94,12 +94,12 @@ class PDEConstraint(Constraint):
             return jnp.concatenate([part.values(omega).reshape(-1) for part in rows])
 
         rows = (*self.rows, *self.exact)
-        return over_members(one, (rows, x), (_event_ndims(rows), 1))
+        return over_members(one, (rows, x), (event_ndims(rows), 1))
 
     def violation(self, x: Any) -> Any:
         """The largest residual of any row, weights left out;  [...]."""
         rows = (*self.rows, *self.exact)
-        return over_members(lambda tree: _largest(*tree), (rows, x), (_event_ndims(rows), 1))
+        return over_members(lambda tree: _largest(*tree), (rows, x), (event_ndims(rows), 1))
 
     def nearest(self, y: Any, tol: float | None, max_steps: int | None, warm: Any) -> tuple[Any, ProjectionInfo]:
         start = y if warm is None else warm
@@ -110,12 +110,13 @@ class PDEConstraint(Constraint):
             return solve_one(*tree, tol, steps, self.gauss_newton)
 
         tree = (self.rows, self.exact, start)
-        ndims = (_event_ndims(self.rows), _event_ndims(self.exact), 1)
+        ndims = (event_ndims(self.rows), event_ndims(self.exact), 1)
         # On a processor every member takes as many steps as it needs; elsewhere all go together, the finished ones at rest.
         return over_members(one, tree, ndims, one_by_one=jax.default_backend() == "cpu")
 
 
-def _event_ndims(rows: tuple[Rows, ...]) -> tuple[Rows, ...]:
+def event_ndims(rows: tuple[Rows, ...]) -> tuple[Rows, ...]:
+    """How many trailing axes of each leaf are one member's."""
     return tuple(part.event_ndims() for part in rows)
 
 

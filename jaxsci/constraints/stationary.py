@@ -102,8 +102,8 @@ def _search(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: An
         state = descend(start(rough, omega, jnp.zeros((), int)), rough, damped_step, basis, mask, goal, max_steps)
         omega, steps = state.omega, state.steps
     fine = lambda omega: model(chunks, omega, basis, full=True)  # noqa: E731
-    begin = start(fine, omega, steps)._replace(damping=jnp.zeros((), dtype) + eps)
-    state = descend(begin, fine, curved_step, basis, mask, tol * scale, max_steps)
+    begin = start(fine, omega, steps)
+    state = descend(begin._replace(damping=begin.damping * 0 + eps), fine, curved_step, basis, mask, tol * scale, max_steps)
     hessian = jnp.where(mask[:, None] & mask, state.model.hessian, 0) + jnp.diag(jnp.where(mask, 0.0, 1.0))
     convex = jnp.linalg.eigvalsh(hessian)[0] > 0
     reached = jnp.linalg.norm(state.model.gradient) <= tol * scale

@@ -88,7 +88,7 @@ def relative(found: Any, truth: Any) -> np.ndarray:
 def train(setting: Setting, kind: str, steps: int, seed: int, batch: int = BATCH) -> tuple[Any, list[float]]:
     """Adam with clipping, from starts that are drawn anew for every step."""
     with jax.enable_x64(False):
-        network = setting.network.init(jax.random.key(seed), inputs=setting.inputs, outputs=setting.functions)
+        network = setting.init(jax.random.key(seed))
     unknowns = {"network": network, "omega": jnp.full(setting.functions, 1 / setting.functions)}
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(setting.rate, steps)))
 
@@ -135,6 +135,7 @@ def unseen(setting: Setting, count: int) -> tuple[Any, Any]:
     return keys, jax.vmap(setting.start)(keys)
 
 
+@functools.cache  # the rows and the figure
 def compared(setting: Setting, steps: int, seeds: int, members: int) -> tuple[np.ndarray, dict[str, list[Trained]]]:
     """The truth, and every kind trained with every seed."""
     keys, starts = unseen(setting, members)
@@ -196,28 +197,28 @@ def solver_row(setting: Setting, truth: np.ndarray, best: Trained, members: int,
     )  # fmt: skip
 
 
-def figure(path: str) -> None:
-    """Truth, and what soft, hard and mixture make of one unseen start."""
+def figure(path: str, seeds: int) -> None:
+    """Truth, and what soft, hard and mixture make of the first unseen start; from the networks of the rows."""
     import matplotlib.pyplot as plt
 
-    _, axes = plt.subplots(2, 4, figsize=(11, 5.2), layout="constrained")
-    for line, setting in zip(axes, (Column(), Vortices()), strict=True):
-        keys, starts = unseen(setting, 1)
-        truth = setting.truth(keys)
-        shown = {"our solver": (truth[0], None)}
-        for kind in ("soft", "hard", "mixture"):
-            made = measured(setting, kind, STEPS[setting.name], 0, truth, starts)
-            shown[NAMES[kind]] = made.fields[0], made.errors[0]
-        for ax, (name, (field, error)) in zip(line, shown.items(), strict=True):
-            setting.draw(ax, field, truth[0])
-            ax.set_title(name if error is None else f"{name}: {100 * error:.1f} %", fontsize=10)
-    axes[0, 0].figure.savefig(path, dpi=110)
+    kinds = ("soft", "hard", "mixture")
+    sheet, axes = plt.subplots(2, 4, figsize=(11, 5.2), layout="constrained")
+    for line, setting in zip(axes, SETTINGS, strict=True):
+        truth, made = compared(setting, STEPS[setting.name], seeds, MEMBERS)
+        line[0].set_title(f"{setting.name}: our solver", fontsize=10)
+        setting.draw(line[0], truth[0], truth[0])
+        for ax, kind in zip(line[1:], kinds, strict=True):
+            setting.draw(ax, made[kind][0].fields[0], truth[0])
+            ax.set_title(f"{NAMES[kind]}: {100 * made[kind][0].errors[0]:.1f} %", fontsize=10)
+    sheet.savefig(path, dpi=110)
 
 
-GROUPS = {s.name: functools.partial(rows, s) for s in (Column(), Vortices())}
+SETTINGS = Column(), Vortices()
+GROUPS = {setting.name: functools.partial(rows, setting) for setting in SETTINGS}
 
 if __name__ == "__main__":
-    if "--figure" in sys.argv:
-        figure(sys.argv[sys.argv.index("--figure") + 1])
-    else:
-        run(__doc__, GROUPS, PACKAGES, 1)
+    at = sys.argv.index("--figure") if "--figure" in sys.argv else None
+    picture = None if at is None else [sys.argv.pop(at), sys.argv.pop(at)][1]
+    run(__doc__, GROUPS, PACKAGES, 1)
+    if picture:
+        figure(picture, 1)

@@ -87,7 +87,7 @@ def test_the_rows_are_the_residual_of_the_field(setting):
     """Two ways to one number: rows by the catalogued equation, and the setting's own residual on the grid."""
     start = setting.start(jax.random.key(2))
     shape = (4, 13, 25) if setting is COLUMN else (3, 2, 16, 16)
-    basis = setting.basis(setting.network.init(jax.random.key(0), inputs=setting.inputs, outputs=setting.functions), start)
+    basis = setting.basis(setting.init(jax.random.key(0)), start)
     assert basis.shape == shape
     omega = jnp.asarray(np.random.default_rng(1).normal(size=setting.functions))
     row = setting.rows(basis, start)[0]
@@ -123,7 +123,7 @@ def test_training_through_the_solve_lowers_the_loss(kind):
 def test_a_hard_column_holds_its_equation_better_than_its_network_knows():
     """The mixture's span contains that of the single solve: its least squares cannot be larger."""
     start, costs = COLUMN.start(jax.random.key(3)), {}
-    network = SMALL.init(jax.random.key(0), inputs=3, outputs=4)
+    network = COLUMN.init(jax.random.key(0))
     basis = COLUMN.basis(network, start)
     for kind, functions in {"hard": basis, "mixture": COLUMN.blend(basis)}.items():
         rows = COLUMN.rows(functions, start)[:-1]  # without the ridge

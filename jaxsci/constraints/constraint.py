@@ -63,10 +63,21 @@ def constraint(*static: str):
 
     def register(cls):
         cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
-        names = [field.name for field in dataclasses.fields(cls)]
-        return jax.tree_util.register_dataclass(
-            cls, data_fields=[name for name in names if name not in static], meta_fields=list(static)
-        )
+        names = tuple(field.name for field in dataclasses.fields(cls))
+        leaves = tuple(name for name in names if name not in static)
+
+        def flatten(value):
+            children = tuple((jax.tree_util.GetAttrKey(name), getattr(value, name)) for name in leaves)
+            return children, tuple(getattr(value, name) for name in static)
+
+        def unflatten(fixed, children):  # not through __init__: leaves may be anything here, and were checked before
+            value = object.__new__(cls)
+            for name, child in zip((*leaves, *static), (*children, *fixed), strict=True):
+                object.__setattr__(value, name, child)
+            return value
+
+        jax.tree_util.register_pytree_with_keys(cls, flatten, unflatten)
+        return cls
 
     return register
 

@@ -1,0 +1,277 @@
+r"""The solver beneath `Polytope`: the nearest point of {Q x = c, l <= x <= u} by its dual, for a whole batch at once.
+
+With multipliers mu of the rows, x(mu) = clip(y + Q^T mu, l, u) and the dual
+
+    d(mu) = |x(mu) - y|^2 / 2 + mu . F(mu),      F(mu) = c - Q x(mu) = grad d,
+
+is concave, smooth and piecewise quadratic; -(Q D Q^T), D = diag(l < y + Q^T mu < u), is an element of its generalised Hessian.
+Where the rows of Q are orthonormal both have at most unit norm, which makes all step lengths known:
+
+1. ascent mu <- mu + F with Nesterov's momentum and restarts, until most of the batch is near its solution;
+2. semismooth Newton steps (Q D Q^T + tau I) d = F by conjugate gradients with tau ~ |F|, and a line search. Nothing
+   preconditions them: Q D Q^T is the identity less what the bounds hold;
+3. the same for those that are left, an eighth of the batch at a time, so that hard members do not hold up the others.
+
+The first two work in float32, whatever the precision of the data: it is F, in full, that says whether a step was good. Each
+member has its own step lengths, restarts and inner products, and is left alone once it has converged.
+
+No point satisfies the constraint where some r has  r . c > max of r . Q x over the box  (Farkas). r = F is tried at every Newton
+step, because on such data F tends to the least violation, which is such a vector. What is returned then minimises
+|c - Q x|^2 + delta |x - y|^2 over the box, delta = 1e-7.
+
+Reference: Nesterov (1983), Soviet Math. Dokl. 27, 372; O'Donoghue & Candes (2015), Found. Comput. Math. 15, 715, section 3.2
+(restarts); Qi & Sun (2006), SIAM J. Matrix Anal. Appl. 28, 360 (Newton's method for duals of projections); Li, Sun & Toh
+(2020), Math. Program. 179, 419 (polytopes); Chiche & Gilbert (2016), J. Convex Anal. 23, 425 (infeasible data).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.sparse import BCOO
+
+from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS
+
+_NEAR = 1e-4  # of the first residual: from here Newton's method has little left to do
+_MOSTLY = 0.1  # of the batch may be farther away when it starts
+_ASCENT = 100  # steps of the first stage at most
+_HALVINGS = 25  # of a step by the line search at most
+_SHARE = 8  # parts of the batch that the last stage works on
+_SMALLEST = 32  # batches below this many are not divided
+_FORCING = 0.01  # how well a Newton step is solved at least
+_DELTA = 1e-7  # of the regularisation of infeasible data
+
+
+class Rows(NamedTuple):
+    """Q x = c with bounds, for a batch of B. Arrays that all members share have a first axis of 1, and Q none."""
+
+    matrix: Any  # [rows, n], [B, rows, n] or BCOO [rows, n]
+    right: Any  # [B or 1, rows]
+    lower: Any  # [B or 1, n]
+    upper: Any  # [B or 1, n]
+    norm: Any  # of the matrix, at least: 1 where its rows are orthonormal;  [] or [B]
+
+
+class Found(NamedTuple):
+    """What the solver found, one entry per member."""
+
+    multipliers: Any  # [B, rows]
+    status: Any  # [B]
+    steps: Any  # [B]
+
+
+class _Point(NamedTuple):
+    """The dual at some multipliers."""
+
+    multipliers: Any
+    excess: Any  # F, [B, rows]
+    free: Any  # D, [B, n]
+    value: Any  # d, [B]
+
+
+class _State(NamedTuple):
+    """Of Newton's method, one entry per member."""
+
+    point: _Point
+    delta: Any  # of the regularisation: 0, until a member is known to be infeasible
+    going: Any
+    steps: Any
+
+
+def times(matrix: Any, x: Any) -> Any:
+    """Q x for each member:  [B, n] -> [B, rows]."""
+    if isinstance(matrix, BCOO):
+        return (matrix @ x.T).T
+    return x @ matrix.T if matrix.ndim == 2 else jnp.einsum("bmn,bn->bm", matrix, x)
+
+
+def transposed(matrix: Any, multipliers: Any) -> Any:
+    """Q^T mu for each member:  [B, rows] -> [B, n]."""
+    if isinstance(matrix, BCOO):
+        return (matrix.T @ multipliers.T).T
+    return multipliers @ matrix if matrix.ndim == 2 else jnp.einsum("bmn,bm->bn", matrix, multipliers)
+
+
+def clip(z: Any, lower: Any, upper: Any) -> Any:
+    """min(max(z, lower), upper); its derivative belongs to `z` strictly between the bounds and to a bound otherwise."""
+    return jnp.where(z <= lower, lower, jnp.where(z >= upper, upper, z))
+
+
+def conjugate_gradients(product: Any, right: Any, tol: Any, steps: int) -> Any:
+    """Solve `product(d) = right` for each member of a batch by itself, product symmetric and at least semi-definite.
+
+    A member stops at |residual| <= tol |right|, or where a direction has no curvature (the system is singular there, and its
+    part in the range has been solved).
+    """
+
+    def body(carry):
+        count, d, residual, direction, square, going = carry
+        applied = product(direction)
+        curvature = _dot(direction, applied)
+        going &= curvature > singular * _dot(direction, direction)
+        length = jnp.where(going, square / jnp.where(going, curvature, 1), 0)[:, None]
+        d, residual = d + length * direction, residual - length * applied
+        new = _dot(residual, residual)
+        direction = residual + jnp.where(going, new / jnp.where(square > 0, square, 1), 0)[:, None] * direction
+        return count + 1, d, residual, direction, new, going & (new > goal)
+
+    singular = jnp.finfo(right.dtype).eps ** 0.75  # for operators of unit norm
+    square = _dot(right, right)
+    goal = tol**2 * square
+    start = (0, jnp.zeros_like(right), right, right, square, square > goal)
+    return jax.lax.while_loop(lambda c: (c[0] < steps) & c[-1].any(), body, start)[1]
+
+
+def normal_solve(matrix: Any, free: Any, right: Any, tol: Any) -> Any:
+    """(Q D Q^T) w = right, where `free` is the diagonal of D;  [B, rows]."""
+    product = lambda w: times(matrix, jnp.where(free, transposed(matrix, w), 0))  # noqa: E731
+    return conjugate_gradients(product, right, tol, 2 * right.shape[-1] + 10)
+
+
+def low(tree: Any) -> Any:
+    """Floating-point arrays in float32."""
+    cast = lambda leaf: leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf  # noqa: E731
+    return jax.tree.map(cast, tree)
+
+
+def solve(rows: Rows, y: Any, tol: Any, warm: Any, max_steps: int) -> Found:
+    """The multipliers of the nearest points to `y` [B, n]; `tol` [B] bounds the largest entry of F."""
+    batch = y.shape[0]
+    none = jnp.zeros(batch, y.dtype)
+    start = _evaluate(rows, y, warm, none)
+    scale = jnp.max(jnp.abs(rows.right), axis=-1, initial=0) + jnp.max(jnp.abs(y), axis=-1)
+    near = jnp.maximum(jnp.maximum(tol, _NEAR * _size(start)), 1e-6 * scale)  # what float32 can tell
+    far = _size(start) > near
+    multipliers, count = _ascent(low(rows), low(y), low(start.multipliers), low(near), far)
+    point = _evaluate(rows, y, multipliers.astype(y.dtype), none)
+    point = _where(_size(point) < _size(start), point, start)
+    state = _State(point, none, _size(point) > tol, jnp.where(far, count, 0))
+    share = max(batch // _SHARE, _SMALLEST)
+    if share < batch:
+        state = _newton(rows, y, tol, state, min(2, max_steps), single=True)
+        state = _divided(rows, y, tol, state, share, max_steps)
+    else:
+        state = _newton(rows, y, tol, state, max_steps)
+    status = jnp.where(state.delta > 0, INFEASIBLE, jnp.where(_size(state.point) <= tol, CONVERGED, MAX_STEPS))
+    return Found(state.point.multipliers, status, state.steps)
+
+
+def _evaluate(rows: Rows, y: Any, multipliers: Any, delta: Any) -> _Point:
+    """The dual less delta |mu|^2 / 2."""
+    z = y + transposed(rows.matrix, multipliers)
+    free = (z > rows.lower) & (z < rows.upper)
+    x = clip(z, rows.lower, rows.upper)
+    short = rows.right - times(rows.matrix, x)
+    push = delta[:, None] * multipliers
+    value = 0.5 * _dot(x - y, x - y) + _dot(multipliers, short - 0.5 * push)
+    return _Point(multipliers, short - push, free, value)
+
+
+def _ascent(rows: Rows, y: Any, start: Any, near: Any, far: Any) -> tuple[Any, Any]:
+    length = jnp.broadcast_to(1 / rows.norm**2, near.shape)[:, None]
+
+    def body(carry):
+        count, mu, ahead, momentum, far = carry
+        short = rows.right - times(rows.matrix, clip(y + transposed(rows.matrix, ahead), rows.lower, rows.upper))
+        new = jnp.where(far[:, None], ahead + length * short, mu)
+        momentum = jnp.where(_dot(short, new - mu) < 0, 1.0, momentum)
+        after = 0.5 * (1 + jnp.sqrt(1 + 4 * momentum**2))
+        ahead = new + ((momentum - 1) / after)[:, None] * (new - mu)
+        # The excess is that of `ahead`, a step behind: it decides when to stop, nothing else.
+        return count + 1, new, ahead, after, far & (jnp.max(jnp.abs(short), axis=-1, initial=0) > near)
+
+    allowed = _MOSTLY * near.shape[0]
+    carry = (0, start, start, jnp.ones_like(near), far)
+    count, mu, *_ = jax.lax.while_loop(lambda c: (c[0] < _ASCENT) & (c[-1].sum() > allowed), body, carry)
+    return mu, count
+
+
+def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single: bool = False) -> _State:
+    matrix = low(rows.matrix) if single else rows.matrix
+    dtype = jnp.float32 if single else y.dtype
+
+    def body(carry):
+        count, (point, delta, going, steps) = carry
+        size = jnp.maximum(_size(point), jnp.finfo(y.dtype).tiny)
+        tau = (delta + jnp.minimum(size, 1e-3) ** 2 * rows.norm**2).astype(dtype)[:, None]
+
+        def product(p):
+            return times(matrix, jnp.where(point.free, transposed(matrix, p), 0)) + tau * p
+
+        aim = jnp.where(going, jnp.maximum(0.3 * tol / size, jnp.minimum(_FORCING, size)), jnp.inf)
+        right = (point.excess / size[:, None]).astype(dtype)
+        step = conjugate_gradients(product, right, aim.astype(dtype), 2 * right.shape[-1])
+        point = _line_search(rows, y, point, size[:, None] * step.astype(y.dtype), going, delta)
+        # A member that turns out to be infeasible goes on, with the problem that has a solution.
+        infeasible = going & (delta == 0) & (_size(point) > tol) & _farkas(rows, point.excess)
+        delta = jnp.where(infeasible, _DELTA, delta)
+        point = point._replace(excess=point.excess - jnp.where(infeasible, delta, 0)[:, None] * point.multipliers)
+        return count + 1, _State(point, delta, going & (_size(point) > tol), steps + going)
+
+    return jax.lax.while_loop(lambda c: (c[0] < max_steps) & c[1].going.any(), body, (0, state))[1]
+
+
+def _line_search(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta: Any) -> _Point:
+    """Halve a step until the dual, or the residual, is better by it."""
+    slope, size = _dot(point.excess, step), _size(point)
+
+    def body(carry):
+        count, length, _, good = carry
+        length = jnp.where(good, length, 0.5 * length)
+        new = _evaluate(rows, y, point.multipliers + length[:, None] * step, delta)
+        good = ~going | (new.value >= point.value + 1e-4 * length * slope) | (_size(new) <= 0.9 * size)
+        return count + 1, length, new, good
+
+    carry = (0, jnp.where(going, 2.0, 0.0).astype(y.dtype), point, ~going)
+    _, _, new, good = jax.lax.while_loop(lambda c: (c[0] < _HALVINGS) & ~c[3].all(), body, carry)
+    return _where(good & going, new, point)
+
+
+def _divided(rows: Rows, y: Any, tol: Any, state: _State, share: int, max_steps: int) -> _State:
+    """Newton steps for the members that are left, some of the batch at a time."""
+    batch = y.shape[0]
+
+    def body(carry):
+        count, state, left = carry
+        chosen = jnp.argsort(~left)[:share]  # stable: those that are left come first
+        part = jax.tree.map(lambda leaf: leaf[chosen], state)
+        part = _newton(_take(rows, chosen, batch), y[chosen], tol[chosen], part, max_steps)
+        state = jax.tree.map(lambda old, new: old.at[chosen].set(new), state, part)
+        return count + 1, state, left.at[chosen].set(False)
+
+    going = lambda c: (c[0] <= batch // share + 1) & c[2].any()  # noqa: E731
+    return jax.lax.while_loop(going, body, (0, state, state.going))[1]
+
+
+def _farkas(rows: Rows, r: Any) -> Any:
+    """Whether r proves that no point satisfies the constraint: r . c beyond what r . Q x can be in the box."""
+    slope = transposed(rows.matrix, r)
+    eps = jnp.finfo(r.dtype).eps
+    # Where a bound is missing, only a slope of zero has a maximum; one within rounding of zero counts as zero.
+    slope = jnp.where(jnp.abs(slope) <= 1e3 * eps * jnp.sqrt(_dot(r, r))[:, None] * jnp.max(rows.norm), 0, slope)
+    at = jnp.where(slope > 0, rows.upper, rows.lower)
+    most = jnp.where(slope == 0, 0, slope * jnp.where(slope == 0, 0, at))
+    claimed = r * rows.right
+    rounding = 1e2 * eps * (jnp.abs(claimed).sum(-1) + jnp.abs(most).sum(-1))
+    return claimed.sum(-1) > most.sum(-1) + rounding
+
+
+def _size(point: _Point) -> Any:
+    return jnp.max(jnp.abs(point.excess), axis=-1, initial=0)
+
+
+def _dot(a: Any, b: Any) -> Any:
+    return jnp.sum(a * b, axis=-1)
+
+
+def _where(mask: Any, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda n, o: jnp.where(mask.reshape(mask.shape + (1,) * (n.ndim - 1)), n, o), new, old)
+
+
+def _take(rows: Rows, chosen: Any, batch: int) -> Rows:
+    def take(array: Any, axes: int) -> Any:
+        return array[chosen] if not isinstance(array, BCOO) and array.ndim == axes and array.shape[0] == batch else array
+
+    return Rows(take(rows.matrix, 3), take(rows.right, 2), take(rows.lower, 2), take(rows.upper, 2), take(rows.norm, 1))

@@ -1,0 +1,277 @@
+r"""The nearest point of {A x = b, cl <= C x <= cu, l <= x <= u} for a batch, and its derivative.
+
+Forward: `jaxsci.constraints.dual` on orthonormal rows. Rows with two bounds have slacks s, which the distance does not count; a
+proximal iteration makes it strongly convex in them, s_new = argmin |x - y|^2 + |s - s_old|^2 and the constraints. Then Newton
+steps on the optimality conditions with the active rows and bounds that were found: they end at round-off, in float32 by
+residuals that carry their rounding errors along.
+
+Derivative: with the multipliers lambda, the solution is x = clip(y + G^T lambda, l, u), G the rows of A and the active ones of C,
+and G x = g. So, D the diagonal of what is strictly between its bounds,
+
+    (G D G^T) dlambda = dg - dG x - G D (dy + dG^T lambda) - G (dl at the lower bounds, du at the upper ones)
+    dx = D (dy + dG^T lambda + G^T dlambda) + dl, du at their bounds,
+
+one symmetric solve, linear in the tangents and therefore transposable. Where G D G^T is singular, its least-norm solution is
+taken. A variable or a row that touches its bound without a force is counted as held (variable) or free (row).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.sparse import BCOO
+
+from jaxsci.constraints import dual
+from jaxsci.constraints.compensated import shortfall
+from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS
+from jaxsci.constraints.dual import clip, times, transposed
+from jaxsci.constraints.factor import Factor, row_lengths
+
+_PROXIMAL = 60  # steps for the slacks at most
+_POLISH = 8  # Newton steps on the optimality conditions at most
+
+
+class Data(NamedTuple):
+    """The numbers of a batch; matrices that all members share have two axes, other arrays that they share a first axis of 1."""
+
+    y: Any  # [B, n]
+    A: Any  # [m, n] or [B, m, n], or None
+    b: Any  # [B or 1, m]
+    lower: Any  # [B or 1, n]
+    upper: Any
+    C: Any  # [p, n] or [B, p, n], or None
+    C_lower: Any  # [B or 1, p]
+    C_upper: Any
+
+
+class Warm(NamedTuple):
+    """What the projection of a nearby point starts from."""
+
+    multipliers: Any  # of the rows of A, then C;  [B, m + p]
+    slack: Any  # C x;  [B, p]
+
+
+class Nearest(NamedTuple):
+    """The solution for a batch."""
+
+    x: Any
+    multipliers: Any
+    status: Any
+    steps: Any
+    slack: Any  # C x, [B, p]
+    held: Any  # of each row of A and C: 2 an equation, -1 or 1 at a bound that pushes, 0 where nothing does
+
+
+def nearest(data: Data, factor: Factor, tol: Any, warm: Warm | None, max_steps: int) -> Nearest:
+    """The projection; not differentiable as such: see `attach`. `tol` [B] bounds the violation of a row."""
+    batch, dtype = data.y.shape[0], data.y.dtype
+    if data.A is None and data.C is None:
+        none, done = jnp.zeros((batch, 0), dtype), jnp.full(batch, CONVERGED)
+        return Nearest(clip(data.y, data.lower, data.upper), none, done, jnp.zeros_like(done), none, none.astype(jnp.int8))
+    rows, scale = _rows(data, factor)
+    start = jnp.zeros((batch, factor.rows.shape[-2]), dtype) if warm is None else factor.contract(warm.multipliers)
+    # What the dual can do; the rest is for the last Newton steps.
+    tol_rows = jnp.maximum(0.3 * tol / longest(data), 30 * jnp.finfo(dtype).eps * (1 + jnp.max(jnp.abs(data.y), axis=-1)))
+    equations = jnp.full((batch, 0 if data.A is None else data.A.shape[-2]), 2, jnp.int8)
+    if data.C is None:
+        found = dual.solve(rows, data.y, tol_rows, start, max_steps)
+        status = jnp.where(_inconsistent(data, factor, tol), INFEASIBLE, found.status)
+        multipliers, steps, slack, held = factor.expand(found.multipliers), found.steps, jnp.zeros((batch, 0), dtype), equations
+    else:
+        centre = clip(times(data.C, data.y) if warm is None else warm.slack, data.C_lower, data.C_upper) / scale
+        multipliers, slack, status, steps = _proximal(data, rows, tol_rows, start, centre, max_steps)
+        multipliers = factor.expand(multipliers)
+        push = multipliers[:, equations.shape[1] :]
+        at = _at(slack, rows, data.y.shape[1])
+        held = join(equations, jnp.where(at * push < 0, at, 0).astype(jnp.int8))
+        slack = slack * scale
+    x, multipliers, status = _polish(data, factor, jnp.where(held == 0, 0, multipliers), held, status, tol)
+    return Nearest(x, multipliers, status, steps, slack, held)
+
+
+def _at(slack: Any, rows: dual.Rows, n: int) -> Any:
+    return jnp.where(slack <= rows.lower[:, n:], -1, jnp.where(slack >= rows.upper[:, n:], 1, 0))
+
+
+def _rows(data: Data, factor: Factor) -> tuple[dual.Rows, Any]:
+    """The rows of the solver, and how a point and slacks are put together."""
+    if data.C is None:
+        return dual.Rows(factor.rows, factor.reduce(data.b), data.lower, data.upper, factor.norm), None
+    p, n = data.C.shape[-2], data.y.shape[-1]
+    slack = factor.slack if factor.slack.ndim == 2 else factor.slack[None]
+    zeros = jnp.zeros((1, p), data.y.dtype)
+    right = zeros if data.A is None else join(data.b, zeros)
+    lower, upper = join(_spread(data.lower, n), data.C_lower / slack), join(_spread(data.upper, n), data.C_upper / slack)
+    return dual.Rows(factor.rows, factor.reduce(right), lower, upper, factor.norm), slack
+
+
+def _proximal(data: Data, rows: dual.Rows, tol: Any, start: Any, centre: Any, max_steps: int) -> Any:
+    """Multipliers of the orthonormal rows and slacks, in the units of the rows."""
+    batch, n = data.y.shape
+
+    def body(carry):
+        count, multipliers, slack, status, steps = carry
+        going = status == MAX_STEPS
+        y = join(data.y, slack)
+        found = dual.solve(rows, y, jnp.where(going, tol, jnp.inf), multipliers, max_steps)
+        new = clip(slack + transposed(rows.matrix, found.multipliers)[:, n:], rows.lower[:, n:], rows.upper[:, n:])
+        settled = jnp.max(jnp.abs(new - slack), axis=-1, initial=0) <= 30 * tol
+        after = jnp.where(found.status == CONVERGED, jnp.where(settled, CONVERGED, MAX_STEPS), found.status)
+        keep = lambda new, old: jnp.where(going.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)  # noqa: E731
+        new = (keep(found.multipliers, multipliers), keep(new, slack), keep(after, status))
+        return count + 1, *new, steps + jnp.where(going, found.steps, 0)
+
+    carry = (0, start, centre, jnp.full(batch, MAX_STEPS), jnp.zeros(batch, int))
+    return jax.lax.while_loop(lambda c: (c[0] < _PROXIMAL) & (c[3] == MAX_STEPS).any(), body, carry)[1:]
+
+
+def _polish(data: Data, factor: Factor, multipliers: Any, held: Any, status: Any, tol: Any) -> tuple[Any, Any, Any]:
+    """Newton steps on the optimality conditions, as long as they help."""
+    accurate = data.y.dtype == jnp.float32 and not isinstance(factor.rows, BCOO)
+    z = data.y + _transposed(data, multipliers)
+    free = (z > data.lower) & (z < data.upper)
+
+    def short(x, accurate=False):
+        return jnp.where(held == 0, 0, _short(data, held, x, accurate))
+
+    def body(carry):
+        count, x, multipliers, before, going = carry
+        aim = jnp.maximum(0.1 * tol / jnp.maximum(before, tol), 30 * jnp.finfo(x.dtype).eps)
+        step = solve_active(data, factor, free, held, short(x, accurate), aim)
+        # On the point itself: adding to the multipliers and starting from y again would round once more.
+        new = clip(x + jnp.where(free, _transposed(data, step), 0), data.lower, data.upper)
+        after = jnp.max(jnp.abs(short(new, accurate)), axis=-1, initial=0)
+        better = going & (after < 0.5 * before)
+        pick = lambda a, b: jnp.where(better.reshape((-1,) + (1,) * (a.ndim - 1)), a, b)  # noqa: E731
+        new = (pick(new, x), pick(multipliers + step, multipliers), pick(after, before))
+        return count + 1, *new, better & (accurate | (after > tol))
+
+    x = clip(z, data.lower, data.upper)
+    before = jnp.max(jnp.abs(short(x, accurate)), axis=-1, initial=0)
+    carry = (0, x, multipliers, before, (status == CONVERGED) & (accurate | (before > tol)))
+    _, x, multipliers, *_ = jax.lax.while_loop(lambda c: (c[0] < _POLISH) & c[-1].any(), body, carry)
+    return x, multipliers, status
+
+
+@jax.custom_jvp
+def attach(data: Data, factor: Factor, x: Any, multipliers: Any, held: Any) -> tuple[Any, Any]:
+    """The solution `x` with its multipliers, as functions of the data by the implicit function theorem."""
+    del data, factor, held
+    return x, multipliers
+
+
+@attach.defjvp
+def _tangent(primals, tangents):
+    data, factor, x, multipliers, held = primals
+    x, multipliers = attach(data, factor, x, multipliers, held)  # so that they have tangents in turn
+
+    def excess(data):
+        z = data.y + _transposed(data, multipliers)
+        short = _short(data, held, clip(z, data.lower, data.upper))
+        return jnp.where(held == 0, 0, short)
+
+    z = data.y + _transposed(data, multipliers)
+    free = (z > data.lower) & (z < data.upper)
+    _, right = jax.jvp(excess, (data,), (tangents[0],))
+    d_multipliers = solve_active(data, factor, free, held, right)
+    _, d_x = jax.jvp(
+        lambda data, multipliers: clip(data.y + _transposed(data, multipliers), data.lower, data.upper),
+        (data, multipliers),
+        (tangents[0], d_multipliers),
+    )
+    return (x, multipliers), (d_x, d_multipliers)
+
+
+def solve_active(data: Data, factor: Factor, free: Any, held: Any, right: Any, aim: Any = None) -> Any:
+    """(G D G^T) w = right on the rows that are held, to the relative accuracy `aim`; w = 0 on the others."""
+    on = held != 0
+    aim = (1e-12 if right.dtype == jnp.float64 else 1e-6) if aim is None else aim
+
+    def product(w):
+        w = jnp.where(on, w, 0)
+        return jnp.where(on, _rows_times(data, jnp.where(free, _transposed(data, w), 0)), w)
+
+    def solve(_, right):
+        if data.C is None:
+            mask = jax.lax.stop_gradient(free)
+            return factor.expand(dual.normal_solve(factor.rows, mask, factor.reduce(right), aim))
+        # Rows come and go with what is active: only their lengths are taken out.
+        scale = 1 / jnp.maximum(_row_lengths(data), jnp.finfo(right.dtype).tiny)
+        inner = lambda p: scale * product(scale * p)  # noqa: E731
+        return scale * dual.conjugate_gradients(inner, scale * right, aim, 2 * right.shape[-1] + 10)
+
+    return jax.lax.custom_linear_solve(product, jnp.where(on, right, 0), solve, symmetric=True)
+
+
+def violation(data: Data, x: Any) -> Any:
+    """The largest violation of a row; bounds hold by construction."""
+    worst = jnp.zeros(x.shape[0], x.dtype)
+    if data.A is not None:
+        worst = jnp.max(jnp.abs(data.b - times(data.A, x)), axis=-1, initial=0)
+    if data.C is not None:
+        value = times(data.C, x)
+        worst = jnp.maximum(worst, jnp.max(jnp.maximum(data.C_lower - value, value - data.C_upper), axis=-1, initial=0))
+    return worst
+
+
+def join(*parts: Any) -> Any:
+    """Side by side along the last axis, a first axis of 1 spread to the others' batch."""
+    batch = max(part.shape[0] for part in parts)
+    return jnp.concatenate([jnp.broadcast_to(part, (batch, part.shape[1])) for part in parts], axis=1)
+
+
+def _spread(array: Any, n: int) -> Any:
+    return jnp.broadcast_to(array, (array.shape[0], n))
+
+
+def _rows_times(data: Data, x: Any) -> Any:
+    return join(*(times(matrix, x) for matrix in (data.A, data.C) if matrix is not None))
+
+
+def _transposed(data: Data, multipliers: Any) -> Any:
+    m = 0 if data.A is None else data.A.shape[-2]
+    total = 0.0 if data.A is None else transposed(data.A, multipliers[:, :m])
+    return total if data.C is None else total + transposed(data.C, multipliers[:, m:])
+
+
+def _target(data: Data, held: Any) -> Any:
+    """What the rows that are held are to be."""
+    if data.C is None:
+        return data.b
+    m = 0 if data.A is None else data.A.shape[-2]
+    at = jnp.where(held[:, m:] < 0, data.C_lower, jnp.where(held[:, m:] > 0, data.C_upper, 0))
+    return at if data.A is None else join(data.b, at)
+
+
+def _short(data: Data, held: Any, x: Any, accurate: bool = False) -> Any:
+    """Target less value of each row."""
+    target = _target(data, held)
+    if not accurate:
+        return target - _rows_times(data, x)
+    m = 0 if data.A is None else data.A.shape[-2]
+    parts = [(data.A, target[:, :m]), (data.C, target[:, m:])]
+    return join(*(shortfall(matrix, x, right) for matrix, right in parts if matrix is not None))
+
+
+def _row_lengths(data: Data) -> Any:
+    found = (row_lengths(jax.lax.stop_gradient(matrix)) for matrix in (data.A, data.C) if matrix is not None)
+    return join(*(lengths if lengths.ndim == 2 else lengths[None] for lengths in found))
+
+
+def longest(data: Data) -> Any:
+    """The length of the longest row;  [B or 1]."""
+    if data.A is None and data.C is None:
+        return jnp.zeros(1, data.y.dtype)
+    return jnp.maximum(jnp.max(_row_lengths(data), axis=-1), jnp.finfo(data.y.dtype).tiny)
+
+
+def _inconsistent(data: Data, factor: Factor, tol: Any) -> Any:
+    """Dependent rows with contradictory right-hand sides: b is not in the range of A."""
+    if factor.right.ndim < 2:  # sparse: the certificate of `dual` finds it
+        return jnp.zeros(data.y.shape[0], bool)
+    reached = factor.restore(factor.reduce(data.b))
+    size = jnp.max(jnp.abs(data.b), axis=-1, initial=0)
+    rounding = 1e3 * jnp.finfo(data.y.dtype).eps * size
+    return jnp.max(jnp.abs(data.b - reached), axis=-1, initial=0) > jnp.maximum(tol, rounding)

@@ -269,7 +269,11 @@ class Vortices:
         return np.asarray(jax.jit(jax.vmap(one))(keys))
 
     def init(self, key: Any) -> Any:
-        return self.network.init(key, inputs=5, outputs=self.functions), jnp.zeros((self.functions, 5), jnp.float32)
+        """The operator's parameters, and a matrix that passes on four of what it is given, for each power of time."""
+        passed = (
+            np.eye(5)[[3, 4, 0, 1]][np.arange(self.functions) % 4] * (np.arange(self.functions) % self.fields < 4)[:, None]
+        )
+        return self.network.init(key, inputs=5, outputs=self.functions), jnp.asarray(passed, jnp.float32)
 
     def basis(self, parameters: Any, start: Any) -> Any:
         """[powers, fields, n, n], of mean zero: the operator's output, and a linear one of what it is given."""

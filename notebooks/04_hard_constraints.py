@@ -51,7 +51,7 @@ def flows(parameters, demand, hard):
     return project(pipes(demand), raw)[0] if hard else raw
 
 
-demand = jax.random.uniform(jax.random.key(1), (64,), minval=0.1, maxval=1.2)
+demand = jax.random.uniform(jax.random.key(1), (64,), minval=0.1, maxval=0.9)
 true, info = project(
     pipes(demand), jnp.stack([demand, 0.9 * demand, 0.1 + 0 * demand, 0.3 * demand, demand, 0 * demand], -1)
 )
@@ -77,7 +77,7 @@ def trained(hard, steps=300):
     return now
 
 
-unseen = jnp.linspace(0.05, 1.3, 200)
+unseen = jnp.linspace(0.05, 0.98, 200)
 truth = project(pipes(unseen), jnp.stack([unseen, 0.9 * unseen, 0.1 + 0 * unseen, 0.3 * unseen, unseen, 0 * unseen], -1))[0]
 for hard in (False, True):
     found = flows(trained(hard), unseen, hard)

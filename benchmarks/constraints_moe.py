@@ -37,7 +37,7 @@ PACKAGES = ("jaxsci", "jax", "jaxlib", "flax", "optax", "numpy")
 KINDS = ("soft", "hard", "experts", "mixture")
 NAMES = {"soft": "PI-SC", "hard": "PI-HC", "experts": "PI-HC-MoE, independent", "mixture": "PI-HC-MoE, blended"}
 STEPS = {"column": 150, "vortices": 60}
-MEMBERS, BATCH = 8, 4
+MEMBERS = 8
 TARGETS = {"column": (0.48, 5.0), "vortices": (0.71, 2.0)}
 
 
@@ -85,7 +85,7 @@ def relative(found: Any, truth: Any) -> np.ndarray:
     return size(found - truth) / size(truth)
 
 
-def train(setting: Setting, kind: str, steps: int, seed: int, batch: int = BATCH) -> tuple[Any, list[float]]:
+def train(setting: Setting, kind: str, steps: int, seed: int, batch: int | None = None) -> tuple[Any, list[float]]:
     """Adam with clipping, from starts that are drawn anew for every step."""
     with jax.enable_x64(False):
         network = setting.init(jax.random.key(seed))
@@ -93,7 +93,7 @@ def train(setting: Setting, kind: str, steps: int, seed: int, batch: int = BATCH
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(setting.rate, steps)))
 
     def mean_loss(unknowns: Any, key: Any) -> Any:
-        starts = jax.vmap(setting.start)(jax.random.split(key, batch))
+        starts = jax.vmap(setting.start)(jax.random.split(key, batch or setting.batch))
         return jnp.mean(jax.vmap(lambda start: loss(setting, kind, unknowns, start))(starts))
 
     @jax.jit
@@ -158,7 +158,13 @@ def rows(setting: Setting, options: argparse.Namespace) -> Iterator[dict[str, An
     truth, made = compared(setting, steps, options.seeds, members)
     _, starts = unseen(setting, members)
     mean = {kind: float(np.mean([t.errors for t in runs])) for kind, runs in made.items()}
-    size = {"size": setting.size, "steps": steps, "batch": BATCH, "members": members, "seed": list(range(options.seeds))}
+    size = {
+        "size": setting.size,
+        "steps": steps,
+        "batch": setting.batch,
+        "members": members,
+        "seed": list(range(options.seeds)),
+    }
     for kind, runs in made.items():
         yield row(
             f"{setting.name}: error of {NAMES[kind]}", ours=mean[kind], target=None, meets=True,

@@ -65,6 +65,7 @@ class Column:
     age: float = 10.0
     share: float = 0.1
     rate: float = 2e-3
+    batch: int = 4
     coarser: tuple[int, ...] = (16, 32, 64, 128, 256)
     end: float = 500.0
 
@@ -211,11 +212,12 @@ class Vortices:
     powers: int = 4
     n: int = 32
     times: int = 8
-    sampled: int = 128
+    sampled: int = 256
     amplitude: float = 0.2
     network: FNO = BACKBONE
     experts: int = 4
-    rate: float = 4e-3
+    rate: float = 8e-3
+    batch: int = 2
     coarser: tuple[int, ...] = (32,)
 
     @property

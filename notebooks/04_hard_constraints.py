@@ -47,7 +47,7 @@ def pipes(demand):
 
 
 def flows(parameters, demand, hard):
-    raw = network.apply(parameters, demand[:, None])
+    raw = 0.4 + network.apply(parameters, demand[:, None])  # inside the bounds, where all flows can learn
     return project(pipes(demand), raw)[0] if hard else raw
 
 
@@ -103,13 +103,13 @@ print("slope of the flows in the demand:", exact.round(3), f"difference {float(a
 # %% [markdown]
 # ## An equation
 #
-# Burgers' equation, from the catalogue. A network of space and time gives sixty functions; the layer finds the combination for
+# Burgers' equation, from the catalogue. A network of space and time gives a hundred functions; the layer finds the combination for
 # which the equation, its start and its walls hold at sampled points. The network below has not been trained at all.
 
 # %%
-problem = js.problems.burgers(viscosity=0.05)
+problem = js.problems.burgers(viscosity=0.1)
 random = np.random.default_rng(0)
-slopes, offsets = jnp.asarray(random.normal(size=(2, 60)) * 3), jnp.asarray(random.uniform(-4, 4, 60))
+slopes, offsets = jnp.asarray(random.normal(size=(2, 100)) * 2.5), jnp.asarray(random.uniform(-3, 3, 100))
 
 
 def basis(t, x):
@@ -121,10 +121,10 @@ points = {"t": jnp.asarray(random.uniform(0, 1, 1500)), "x": jnp.asarray(random.
 
 def solve(viscosity):
     constraint = pde_constraint(problem, basis, points, {"viscosity": viscosity}, weight=10.0)
-    return project(constraint, jnp.zeros(60))
+    return project(constraint, jnp.zeros(100))
 
 
-omega, info = solve(0.05)
+omega, info = solve(0.1)
 print("converged:", bool(info.converged), "in", int(info.steps), "steps")
 
 # %%
@@ -145,6 +145,6 @@ plt.show()
 # The solution is a function of the coefficients of the equation, with derivatives: how does it change with the viscosity?
 
 # %%
-slope = jax.jvp(lambda nu: solve(nu)[0], (0.05,), (1.0,))[1]
-nearby = (solve(0.0505)[0] - solve(0.0495)[0]) / 1e-3
+slope = jax.jvp(lambda nu: solve(nu)[0], (0.1,), (1.0,))[1]
+nearby = (solve(0.1 + 1e-5)[0] - solve(0.1 - 1e-5)[0]) / 2e-5
 print("derivative in the viscosity, and a difference:", float(basis(1.0, 0.5) @ slope), float(basis(1.0, 0.5) @ nearby))

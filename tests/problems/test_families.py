@@ -29,11 +29,11 @@ def test_starts_of_the_column_are_even_in_their_interval():
 
 
 def test_the_smooth_field_has_the_covariance_of_its_kernel():
-    keys = jax.random.split(jax.random.key(0), 20_000)
+    keys = jax.random.split(jax.random.key(0), 4000)
     fields = jax.vmap(lambda key: smooth_gaussian_field(key, BOX, length=0.8).on_grid(18))(keys)
     found = jnp.mean(fields[:, :1, :1] * fields, axis=0)
     kernel = np.exp(-2 * np.sin(np.pi * np.arange(18) / 18) ** 2 / 0.8**2)
-    np.testing.assert_allclose(found, kernel[:, None] * kernel - kernel.mean() ** 2, atol=0.03)  # less that of the mean
+    np.testing.assert_allclose(found, kernel[:, None] * kernel - kernel.mean() ** 2, atol=0.08)  # less that of the mean
     assert float(jnp.abs(fields.mean(axis=(1, 2))).max()) < 1e-12
 
 

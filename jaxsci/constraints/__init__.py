@@ -25,6 +25,7 @@ from jaxsci.constraints.constraint import prepare as prepare
 from jaxsci.constraints.constraint import project as project
 from jaxsci.constraints.experts import Remembered as Remembered
 from jaxsci.constraints.experts import solve_experts as solve_experts
+from jaxsci.constraints.interfaces import Interfaces as Interfaces
 from jaxsci.constraints.pde_layer import PDEConstraint as PDEConstraint
 from jaxsci.constraints.polytope import Polytope as Polytope
 from jaxsci.constraints.subdomains import join_grid as join_grid

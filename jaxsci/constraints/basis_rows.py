@@ -78,13 +78,19 @@ class Pointwise:
         bent = lambda k, l: any(symbols[l] in row[k].free_symbols for row in slopes)  # noqa: E731, E741
         return tuple((i, j) for i, k in enumerate(at) for j, l in enumerate(at) if i <= j and bent(k, l))  # noqa: E741
 
-    def __call__(self, values: Mapping[Partial, Any], columns: tuple[Any, ...], coefficients: Mapping[str, Any]) -> Any:
-        """The residuals [rows, points]; partial derivatives that are not given are zero."""
-        zeros = dict.fromkeys(self.partials, jnp.zeros((), columns[0].dtype))
+    def __call__(
+        self,
+        values: Mapping[Partial, Any],
+        columns: tuple[Any, ...],
+        coefficients: Mapping[str, Any],
+        shape: tuple[int, ...],
+    ) -> Any:
+        """The residuals [rows, *shape]; partial derivatives that are not given are zero."""
+        zeros = dict.fromkeys(self.partials, jnp.zeros((), jnp.result_type(*values.values(), *columns, jnp.float32)))
         coordinates = dict(zip(self.equation.coordinates, columns, strict=True))
         full = zeros | dict(values)
         rows = [evaluate(f, full, coordinates, coefficients) for f in self.formulas]
-        return jnp.stack([jnp.broadcast_to(row, columns[0].shape) for row in rows])
+        return jnp.stack([jnp.broadcast_to(row, shape) for row in rows])
 
     def rest(self, values: Sequence[Any], columns: tuple[Any, ...], coefficients: Mapping[str, Any]) -> Any:
         """F [rows, points] of the nonlinear partials' values, each [points]."""
@@ -92,14 +98,14 @@ class Pointwise:
         for unknown, delta in self.floors:
             if (unknown, "") in given:
                 given[unknown, ""] = smooth_floor(given[unknown, ""], delta)
-        return self(given, columns, coefficients)
+        return self(given, columns, coefficients, jnp.shape(values[0]))
 
-    def factors(self, columns: tuple[Any, ...], coefficients: Mapping[str, Any]) -> tuple[Any, ...]:
-        """For each linear partial its factor in each row, [rows, points]."""
-        ones = {p: jnp.ones_like(columns[0]) for p in self.partials}
+    def factors(self, columns: tuple[Any, ...], coefficients: Mapping[str, Any], one: Any) -> tuple[Any, ...]:
+        """For each linear partial its factor in each row, [rows, points]; `one` is ones, [points]."""
+        ones = dict.fromkeys(self.partials, one)
 
         def factor(p: Partial) -> Any:
-            return jax.jvp(lambda v: self(ones | {p: v}, columns, coefficients), (ones[p],), (ones[p],))[1]
+            return jax.jvp(lambda v: self(ones | {p: v}, columns, coefficients, one.shape), (one,), (one,))[1]
 
         return tuple(map(factor, self.linear))
 
@@ -240,7 +246,7 @@ def equation_rows(
     }  # fmt: skip
 
     def linear_part(one: dict[str, Any]) -> tuple[Any, Any]:
-        factors = pointwise.factors(one["columns"], one["numbers"] | functions)
+        factors = pointwise.factors(one["columns"], one["numbers"] | functions, jnp.ones(shape[-2], dtype))
         matrix, constant = jnp.zeros((len(taken), *shape[-2:]), dtype), -one["target"]
         for factor, p in zip(factors, pointwise.linear, strict=True):
             matrix, constant = matrix + factor[..., None] * one["basis"][p], constant + factor * one["shifts"][p]
@@ -262,7 +268,7 @@ def equation_rows(
         )
     # What is left of an affine equation are its sources.
     rest = over_members(
-        lambda one: pointwise({}, one["columns"], one["numbers"] | functions),
+        lambda one: pointwise({}, one["columns"], one["numbers"] | functions, shape[-2:-1]),
         {k: parts[k] for k in ("columns", "numbers")},
         {k: ndims[k] for k in ("columns", "numbers")},
     )
@@ -316,8 +322,9 @@ def _matrices(pointwise: Pointwise, partials: Mapping[Partial, Any]) -> dict[Par
 
 def _coefficients(problem: Any, equation: Equation, given: Mapping[str, Any] | None, dtype: Any) -> tuple[dict, dict]:
     """The numbers and the functions among the coefficients of the equation."""
-    values = ({} if problem is equation else dict(problem.coefficients)) | dict(given or {})
-    check_keys("coefficient", given or {}, [*equation.coefficients, *values])
+    own = {} if problem is equation else dict(problem.coefficients)
+    check_keys("coefficient", given or {}, {*equation.coefficients, *own})
+    values = own | dict(given or {})
     values = {k: v for k, v in values.items() if k in equation.coefficients}
     check_keys("coefficient", values, equation.coefficients, complete=True)
     functions = {k: _as_pytree(v) for k, v in values.items() if callable(v)}

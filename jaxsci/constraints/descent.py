@@ -22,10 +22,10 @@ class Descent(NamedTuple):
     stuck: Any  # no step lowers the cost any more
 
 
-def start(model_at: Callable[[Any], Model], omega: Any, steps: Any) -> Descent:
+def start(model: Model, omega: Any, steps: Any) -> Descent:
     """Before the first step."""
     zero = jnp.sum(omega) * 0  # of the data, so that on a mesh it varies as they do
-    return Descent(omega, model_at(omega), 1e-3 + zero, 2 + zero, steps + zero.astype(int), zero > 0)
+    return Descent(omega, model, 1e-3 + zero, 2 + zero, steps + zero.astype(int), zero > 0)
 
 
 def damped_step(model: Model, damping: Any, mask: Any) -> Any:

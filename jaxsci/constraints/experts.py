@@ -15,14 +15,16 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from jaxsci.constraints.constraint import ProjectionInfo, project
-from jaxsci.constraints.members import batch_shape
-from jaxsci.constraints.pde_layer import PDEConstraint, event_ndims
+from jaxsci.constraints.interfaces import Interfaces, solve_joined
+from jaxsci.constraints.members import batch_shape, over_members
+from jaxsci.constraints.pde_layer import MAX_ITERATIONS, PDEConstraint, event_ndims
 
 
 def solve_experts(
     constraint: PDEConstraint,
     start: Any,
     *,
+    interfaces: Interfaces | None = None,
     mesh: jax.sharding.Mesh | None = None,
     axis: str = "experts",
     tol: float | None = None,
@@ -37,6 +39,7 @@ def solve_experts(
       constraint: with rows ``[K, ...batch, m, N]``, as from `equation_rows` of partial derivatives that `split_grid` cut.
         Conditions that hold everywhere have no axis K, or the same rows for each expert.
       start: ``[K, ...batch, N]``, or ``[N]`` for all.
+      interfaces: where fields are equal from part to part, to round-off; then all experts take their last steps together.
       mesh: devices; `axis` is the name of the mesh's axis along which the experts lie, and its size divides K.
       tol, max_steps: see `project`.
     Returns:
@@ -58,6 +61,12 @@ def solve_experts(
     if not shape:
         raise ValueError("solve_experts: the rows have no leading axis of experts; cut the basis by split_grid.")
     start = jnp.broadcast_to(start, (*shape, jnp.shape(start)[-1]))
+    if interfaces is not None:
+        if constraint.exact or mesh is not None:
+            raise ValueError(
+                "solve_experts: with interfaces there can be no exact rows, and no mesh; shard the arrays and use jit."
+            )
+        return _joined(constraint, interfaces, start, tol, max_steps)
     if mesh is None:
         return project(constraint, start, tol=tol, max_steps=max_steps)
     if axis not in mesh.shape:
@@ -75,6 +84,39 @@ def solve_experts(
     along, everywhere = PartitionSpec(axis), PartitionSpec()
     specs = [along if o else everywhere for o in own]
     return jax.shard_map(local, mesh=mesh, in_specs=(specs, along), out_specs=along)(leaves, start)
+
+
+def _joined(
+    constraint: PDEConstraint, faces: Interfaces, start: Any, tol: Any, max_steps: Any
+) -> tuple[Any, ProjectionInfo]:
+    """Members of the batch one after the other or all at once, each with all of its experts."""
+    experts, tol = start.shape[0], float(jnp.finfo(start.dtype).eps) ** 0.625 if tol is None else tol
+    batch_ndim = start.ndim - 2
+
+    def inward(x: Any, n: int) -> Any:
+        """The axis of experts behind the batch: [..., K, *event]."""
+        if jnp.ndim(x) - n <= batch_ndim:  # shared by all experts
+            return jnp.broadcast_to(jnp.expand_dims(x, -n - 1), (*x.shape[: x.ndim - n], experts, *x.shape[x.ndim - n :]))
+        return jnp.moveaxis(x, 0, -n - 1)
+
+    ndims = event_ndims(constraint.rows)
+    sides = [jnp.moveaxis(x, 0, -n - 1) for x, n in ((faces.left, 2), (faces.right, 2), (faces.jump, 1))]
+    tree = (jax.tree.map(inward, constraint.rows, ndims), sides, inward(start, 1))
+    events = jax.tree.map(lambda n: n + 1, (ndims, [2, 2, 1], 1))
+    steps, cpu = MAX_ITERATIONS if max_steps is None else max_steps, jax.default_backend() == "cpu"
+
+    def one(tree: Any) -> tuple[Any, ProjectionInfo]:
+        rows, sides, omega = tree
+        return solve_joined(rows, Interfaces(faces.pairs, *sides), omega, tol, steps, cpu)
+
+    omega, info = over_members(one, tree, events, one_by_one=cpu)
+
+    def outward(x: Any, n: int = 0) -> Any:
+        return jnp.moveaxis(x, -n - 1, 0)
+
+    omega = outward(omega, 1)
+    each = {name: outward(getattr(info, name)) for name in ("converged", "status", "residual", "steps")}
+    return omega, info._replace(**each, warm=jax.lax.stop_gradient(omega))
 
 
 class Remembered(NamedTuple):

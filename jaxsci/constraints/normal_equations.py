@@ -57,17 +57,19 @@ def _piece(rows: Rows, piece: tuple[Any, ...]) -> Rows:
     return dataclasses.replace(rows, **dict(zip(names, piece, strict=True)))
 
 
-def _linearised(rows: Rows, omega: Any) -> tuple[Any, Any]:
-    """The weighted residual [rows, m] and its Jacobian [rows, m, N] of rows whose linear part has its weights already."""
-    value, jacobian = rows.matrix @ omega + rows.shift, rows.matrix
-    if rows.pointwise is not None:
-        here = tuple(p @ omega + s for p, s in zip(rows.bent, rows.bent_shift, strict=True))
-        value = value + rest(rows, here) * rows.weight
-        factors = tuple(slope(lambda h: rest(rows, h), here, k) * rows.weight for k in range(len(here)))
-        # One number per point: the compiler must not compute it again for every basis function.
-        for factor, p in zip(jax.lax.optimization_barrier(factors), rows.bent, strict=True):
-            jacobian = jacobian + factor[..., None] * p
-    return value, jacobian
+def _linearised(rows: Rows, omega: Any) -> tuple[list[Any], list[Any]]:
+    """By equation the weighted residual [m] and its Jacobian [m, N], of rows whose linear part has its weights already."""
+    here = tuple(p @ omega + s for p, s in zip(rows.bent, rows.bent_shift, strict=True))
+    values, jacobians = [], []
+    for e in range(rows.matrix.shape[0]):  # one after the other: a product of plain matrices is the fastest there is
+        value, jacobian = rows.matrix[e] @ omega + rows.shift[e], rows.matrix[e]
+        if here:
+            value = value + rest(rows, here)[e] * rows.weight
+            for k, p in enumerate(rows.bent):
+                jacobian = jacobian + (slope(lambda h, e=e: rest(rows, h)[e], here, k) * rows.weight)[:, None] * p
+        values.append(value)
+        jacobians.append(jacobian)
+    return values, jacobians
 
 
 def rest(rows: Rows, here: tuple[Any, ...]) -> Any:
@@ -111,14 +113,14 @@ def model(chunks: tuple[Chunks, ...], omega: Any, basis: Any = None, full: bool 
 
         def one(piece: tuple[Any, ...], rows: Rows = chunk.rows) -> Model:
             here = _piece(rows, piece)
-            value, jacobian = _linearised(here, omega)
-            value_flat, jacobian = value.reshape(-1), jacobian.reshape(-1, rows.size)
-            jacobian = jacobian if basis is None else jacobian @ basis
-            hessian = jacobian.T @ jacobian
+            values, jacobians = _linearised(here, omega)
+            jacobians = [jacobian if basis is None else jacobian @ basis for jacobian in jacobians]
+            hessian = sum(jacobian.T @ jacobian for jacobian in jacobians)
             if full and rows.pointwise is not None:
-                bend = _curvature(here, omega, value)
+                bend = _curvature(here, omega, jnp.stack(values))
                 hessian = hessian + (bend if basis is None else basis.T @ bend @ basis)
-            return Model(value_flat @ value_flat / 2, jacobian.T @ value_flat, hessian)
+            pairs = list(zip(values, jacobians, strict=True))
+            return Model(sum(v @ v for v in values) / 2, sum(j.T @ v for v, j in pairs), hessian)
 
         def scanned(pieces: Any, one: Any = one, before: Model = before) -> Model:
             return jax.lax.scan(lambda s, p: (jax.tree.map(jnp.add, s, one(p)), None), before, pieces)[0]

@@ -38,7 +38,8 @@ class PDEConstraint(Constraint):
     r"""The coefficients omega, ``[..., N]``, for which equations hold at sampled points, and conditions with them.
 
     ``project(constraint, start)`` goes from `start` to the minimum of the weighted mean squares of `rows` that it leads to,
-    with `exact` held to round-off. Where the basis is rank-deficient that is the minimum nearest to `start`. The derivative is
+    with `exact` held to round-off. Where the basis is rank-deficient, that is the minimum nearest to `start` if all rows are
+    linear, and one of the minima if not. The derivative is
     that of the minimum, in everything that the rows hold; see the module's docstring.
 
     Args:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxsci.constraints.basis_rows import Rows
 from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS, NOT_FINITE, SADDLE, ProjectionInfo
 from jaxsci.constraints.descent import curved_step, damped_step, descend, start
-from jaxsci.constraints.normal_equations import in_chunks, model
+from jaxsci.constraints.normal_equations import Model, in_chunks, model
 
 SWITCH = 1e-3  # of the residual's size: where Newton's steps take over
 
@@ -47,18 +47,29 @@ def solve_one(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: 
     # Zeros in place of what cannot be solved: a NaN in one member must not reach another, nor a gradient.
     rows, exact, omega = jax.tree.map(lambda x: jnp.where(finite, x, 0), (rows, exact, omega))
     fixed = jax.tree.map(jax.lax.stop_gradient, (rows, exact, omega))
-    omega, coordinates, status, steps = _search(*fixed, tol, max_steps)
-    omega = _attach(gauss_newton, omega, coordinates, rows, exact)
-    status = jnp.where(finite, status, NOT_FINITE)
+    found = search(*fixed, tol, max_steps)
+    omega = _attach(gauss_newton, found.omega, found.coordinates, rows, exact)
+    status = jnp.where(finite, found.status, NOT_FINITE)
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(part.unweighted(omega)), initial=0.0) for part in (*rows, *exact)]))
     info = ProjectionInfo(
-        status == CONVERGED, status, jnp.where(finite, jax.lax.stop_gradient(largest), jnp.inf), steps, None,
+        status == CONVERGED, status, jnp.where(finite, jax.lax.stop_gradient(largest), jnp.inf), found.steps, None,
         jax.lax.stop_gradient(omega),
     )  # fmt: skip
     return omega, info
 
 
-def _search(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: Any, max_steps: Any):
+class Found(NamedTuple):
+    """What a search ends with; `scale` is the size of the residual that the tolerance is a share of."""
+
+    omega: Any
+    coordinates: Coordinates
+    status: Any
+    steps: Any
+    scale: Any
+
+
+def search(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: Any, max_steps: Any) -> Found:
+    """From a start to the stationary point; nothing here is differentiated."""
     size, dtype, eps = omega.shape[0], omega.dtype, jnp.finfo(omega.dtype).eps
     keep = jnp.eye(size, dtype=dtype)
     normal, normal_mask, combine = jnp.zeros((0, size), dtype), jnp.zeros(0, bool), jnp.zeros((0, 0), dtype)
@@ -90,8 +101,9 @@ def _search(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: An
     else:
         first = model(chunks, omega)
         values, vectors = jnp.linalg.eigh(keep @ first.hessian @ keep)
-        mask = values > 16 * size * eps * values[-1]
-        basis = keep @ (vectors * jnp.where(mask, jax.lax.rsqrt(jnp.where(mask, values, 1)), 0))
+        # What the start does not feel, the solution may: nothing is left out here.
+        floor = jnp.where(values[-1] > 0, 16 * size * eps * values[-1], 1.0)
+        basis, mask = keep @ (vectors * jax.lax.rsqrt(jnp.maximum(values, floor))), jnp.ones(size, bool)
         scale = jnp.sqrt(2 * first.cost) + jnp.sqrt(jnp.maximum(omega @ first.hessian @ omega, 0))
 
         def rough(omega: Any) -> Any:
@@ -99,17 +111,24 @@ def _search(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: An
             return here._replace(gradient=basis.T @ here.gradient, hessian=basis.T @ here.hessian @ basis)
 
         goal = jnp.maximum(tol, SWITCH) * scale
-        state = descend(start(rough, omega, jnp.zeros((), int)), rough, damped_step, basis, mask, goal, max_steps)
+        state = descend(start(rough(omega), omega, jnp.zeros((), int)), rough, damped_step, basis, mask, goal, max_steps)
         omega, steps = state.omega, state.steps
+    here = model(chunks, omega, basis, full=True)
+    # Directions that nothing depends on are told from the others where the search ends.
+    values, vectors = jnp.linalg.eigh(jnp.where(mask[:, None] & mask, here.hessian, 0))
+    mask = jnp.abs(values) > 16 * size * eps * jnp.max(jnp.abs(values))
+    turn = vectors * jnp.where(mask, jax.lax.rsqrt(jnp.where(mask, jnp.abs(values), 1)), 0)
+    basis = basis @ turn
+    begin = start(Model(here.cost, turn.T @ here.gradient, turn.T @ here.hessian @ turn), omega, steps)
     fine = lambda omega: model(chunks, omega, basis, full=True)  # noqa: E731
-    begin = start(fine, omega, steps)
     state = descend(begin._replace(damping=begin.damping * 0 + eps), fine, curved_step, basis, mask, tol * scale, max_steps)
     hessian = jnp.where(mask[:, None] & mask, state.model.hessian, 0) + jnp.diag(jnp.where(mask, 0.0, 1.0))
     convex = jnp.linalg.eigvalsh(hessian)[0] > 0
     reached = jnp.linalg.norm(state.model.gradient) <= tol * scale
     status = jnp.where(reached, jnp.where(convex, CONVERGED, SADDLE), MAX_STEPS)
     status = jnp.where(broken, INFEASIBLE, status)
-    return state.omega, Coordinates(basis, mask, normal, normal_mask, combine), status, state.steps
+    coordinates = Coordinates(basis, mask, normal, normal_mask, combine)
+    return Found(state.omega, coordinates, status, state.steps, scale)
 
 
 def _objective(omega: Any, multipliers: Any, combine: Any, rows: tuple[Rows, ...], exact: tuple[Rows, ...]) -> Any:
@@ -148,11 +167,11 @@ def _attach_rule(gauss_newton, primals, tangents):
         [across, jnp.diag(jnp.where(at.normal_mask, 0.0, -1.0))],
     ]).astype(omega.dtype)  # fmt: skip
     right = jnp.concatenate([jnp.where(idle, 0, frame.T @ moved), held])
-    change = -jnp.linalg.solve(_regular(matrix), right)
+    change = -jnp.linalg.solve(regular(matrix), right)
     return omega, frame @ change[: size + count]
 
 
-def _regular(matrix: Any) -> Any:
+def regular(matrix: Any) -> Any:
     """The matrix, or the identity where it is not finite or singular: derivatives stay finite where they mean nothing."""
     values = jnp.linalg.eigvalsh(jax.lax.stop_gradient(matrix))
     small = jnp.min(jnp.abs(values)) <= 8 * jnp.finfo(matrix.dtype).eps * jnp.max(jnp.abs(values))

@@ -35,6 +35,7 @@ SAYS = {
     "01_write_once": "certified reference",
     "02_turbulence": "correlation with the true start: found 0.99",
     "03_inverse_problem": "predation = ",
+    "04_hard_constraints": "converged: True",
 }
 
 

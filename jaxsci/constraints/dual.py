@@ -16,8 +16,8 @@ The first two work in float32, whatever the precision of the data: it is F, in f
 member has its own step lengths, restarts and inner products, and is left alone once it has converged.
 
 No point satisfies the constraint where some r has  r . c > max of r . Q x over the box  (Farkas). r = F and r = mu are tried at
-every Newton step, because on such data F tends to the least violation, which is such a vector, and mu grows along it. What is returned then minimises
-|c - Q x|^2 + delta |x - y|^2 over the box, delta = 1e-7.
+every Newton step, because on such data F tends to the least violation, which is such a vector, and mu grows along it. What is
+returned then minimises |c - Q x|^2 + delta |x - y|^2 over the box, delta = 1e-7.
 
 Reference: Nesterov (1983), Soviet Math. Dokl. 27, 372; O'Donoghue & Candes (2015), Found. Comput. Math. 15, 715, section 3.2
 (restarts); Qi & Sun (2006), SIAM J. Matrix Anal. Appl. 28, 360 (Newton's method for duals of projections); Li, Sun & Toh

@@ -20,6 +20,8 @@ from jaxsci.problems.dispersive import kuramoto_sivashinsky as kuramoto_sivashin
 from jaxsci.problems.domain import Box as Box
 from jaxsci.problems.elliptic import helmholtz as helmholtz
 from jaxsci.problems.elliptic import poisson as poisson
+from jaxsci.problems.families import sorbing_column as sorbing_column
+from jaxsci.problems.families import stirred_vorticity as stirred_vorticity
 from jaxsci.problems.flow import navier_stokes_velocity as navier_stokes_velocity
 from jaxsci.problems.flow import navier_stokes_vorticity as navier_stokes_vorticity
 from jaxsci.problems.flow import vortex_mixing as vortex_mixing
@@ -45,6 +47,7 @@ from jaxsci.problems.problem import Problem as Problem
 from jaxsci.problems.random_fields import gaussian_random_field as gaussian_random_field
 from jaxsci.problems.random_fields import random_fourier_series as random_fourier_series
 from jaxsci.problems.random_fields import random_velocity as random_velocity
+from jaxsci.problems.random_fields import smooth_gaussian_field as smooth_gaussian_field
 from jaxsci.problems.random_fields import turbulent_vorticity as turbulent_vorticity
 from jaxsci.problems.reaction import allen_cahn as allen_cahn
 from jaxsci.problems.reaction import fisher_kpp as fisher_kpp

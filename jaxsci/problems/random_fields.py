@@ -18,7 +18,14 @@ from jaxtyping import ArrayLike, Float
 from jaxsci._checks import is_whole
 from jaxsci._types import Key
 from jaxsci.problems.domain import Box
-from jaxsci.problems.fourier_series import FourierSeries, hermitian, mode_weights, series_on, wave_vectors
+from jaxsci.problems.fourier_series import (
+    FourierSeries,
+    hermitian,
+    mode_weights,
+    series_on,
+    wave_vectors,
+    wavenumbers,
+)
 
 _FINER = 8  # grid points per highest wavenumber where a maximum is looked for
 
@@ -83,6 +90,39 @@ def gaussian_random_field(
     highest = _highest("gaussian_random_field", box, cutoff)
     squared = np.sum(wave_vectors(highest, box.lengths) ** 2, axis=0)
     variance = scale * (squared + shift) ** (-jnp.asarray(power)) / math.prod(box.lengths)
+    return series_on(box, _noise(key, highest) * jnp.sqrt(variance))
+
+
+def smooth_gaussian_field(key: Key, box: Box, *, length: Float[ArrayLike, ""] = 0.8, cutoff: int = 8) -> FourierSeries:
+    r"""A sample of the periodic Gaussian field of unit variance with the periodic kernel, less its mean.
+
+        E f(x) f(y) = exp(-2 sum_i sin^2(pi (x_i - y_i) / L_i) / length^2),    L_i the lengths of the box
+
+    MacKay's periodic kernel, whose samples are analytic: a mode of wavenumbers k has variance prod_i exp(-s) I_{k_i}(s) with
+    s = 1 / length^2 and the modified Bessel functions I, of which what lies beyond the cutoff is left out (1e-9 of the
+    variance by default).
+
+    Args:
+      key: a `jax.random.key`.
+      box: its spatial axes are those of the field.
+      length: of the kernel, in units in which a period is pi.
+      cutoff: the highest integer wavenumber along each axis.
+    Raises:
+      ValueError: a cutoff below 1, or a box without space.
+    Reference: MacKay (1998), Introduction to Gaussian processes, eq. 47.
+    Example:
+      >>> import jax, jaxsci as js
+      >>> w = js.problems.smooth_gaussian_field(jax.random.key(0), js.Box(x=(0, 1), y=(0, 1)))
+      >>> w.on_grid(32).shape
+      (32, 32)
+    """
+    highest = _highest("smooth_gaussian_field", box, cutoff)
+    angle = 2 * np.pi * np.arange(8 * (cutoff + 1)) / (8 * (cutoff + 1))
+    kernel = jnp.exp((np.cos(angle) - 1) / jnp.asarray(length) ** 2)  # of one axis, as 2 sin^2 = 1 - cos
+    spectrum = jnp.maximum(np.cos(np.outer(np.arange(cutoff + 1), angle)) @ kernel / len(angle), 0.0)  # exp(-s) I_k(s)
+    variance = jnp.ones(())
+    for i in range(len(highest)):
+        variance = variance[..., None] * spectrum[np.abs(wavenumbers(highest, i))]
     return series_on(box, _noise(key, highest) * jnp.sqrt(variance))
 
 

@@ -224,6 +224,14 @@ def figure(path: str, seeds: int) -> None:
 
 
 SETTINGS = Column(), Vortices()
+
+
+def rows_both(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The rows of both problems."""
+    for setting in SETTINGS:
+        yield from rows(setting, options)
+
+
 GROUPS = {setting.name: functools.partial(rows, setting) for setting in SETTINGS}
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ runs, interleaved with the peers on the same residual function in one process. T
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -114,8 +115,7 @@ def jaxopt_default_steps(*args: Any) -> Callable[[], Any]:
 def jaxopt_steps(
     residual: Any, partials: Any, n: int, steps: int, dtype: Any, materialize_jac: bool = True
 ) -> Callable[[], Any]:
-    import jaxopt
-
+    jaxopt = importlib.import_module("jaxopt")
     solver = jaxopt.LevenbergMarquardt(residual, maxiter=steps, tol=0.0, xtol=0.0, gtol=0.0, materialize_jac=materialize_jac)
 
     @jax.jit
@@ -171,8 +171,10 @@ def training_step(problem: str, n: int, m: int, experts: int, joined: bool = Fal
         trace = jnp.stack([partials["u", ""][i, :50] * (jnp.arange(n) % 4 == 0) for i, _ in pairs])
         faces = C.Interfaces(tuple(pairs), trace, trace)
 
+    more: Any = options
+
     def rows_of(partials: Any) -> Any:
-        return C.equation_rows(catalogued, partials, points, offset=offset, **options)
+        return C.equation_rows(catalogued, partials, points, offset=offset, **more)
 
     def solve(partials: Any) -> Any:
         constraint = C.PDEConstraint((rows_of(partials), *conditions))

@@ -5,8 +5,8 @@
     python benchmarks/constraints.py --only polytope groups or rows whose name contains the word
     python benchmarks/constraints.py --smoke         small rows, to see that it runs
 
-Groups: polytope (against pinet, qpax, jaxopt, cvxpylayers and proxsuite where they are installed; ``theirs`` is null where not),
-sets, fields, nonlinear, dc3 (a network trained behind a polytope), pde (the layer, against optimistix and jaxopt), moe (soft, hard
+Groups: polytope (against pinet, qpax, jaxopt, cvxpylayers and proxsuite where they are installed, else ``theirs`` is null), sets,
+fields, nonlinear, dc3 (a network trained behind a polytope), pde (the layer, against optimistix and jaxopt), moe (soft, hard
 and experts on the paper's two problems: a quarter of an hour). The smoke leaves dc3 and moe out. Times are the least processor
 seconds of several calls, interleaved with those of the peer, in this process, which should be pinned to one core (``taskset -c
 0``); it asks its libraries for one thread.

@@ -25,7 +25,7 @@ class SecondOrderCone(Constraint):
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
       >>> x, _ = js.constraints.SecondOrderCone().project(jnp.array([3.0, 4.0, 1.0]))
-      >>> print(x.round(3))
+      >>> print(jnp.array_str(x, precision=3, suppress_small=True))
       [1.8 2.4 3. ]
     """
 
@@ -71,7 +71,7 @@ class PositiveSemidefinite(Constraint):
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
       >>> x, _ = js.constraints.PositiveSemidefinite().project(jnp.array([[1.0, 2.0], [2.0, 1.0]]))
-      >>> print(x.round(3))
+      >>> print(jnp.array_str(x, precision=3, suppress_small=True))
       [[1.5 1.5]
        [1.5 1.5]]
     """

@@ -176,7 +176,7 @@ def project(
       >>> import jax, jax.numpy as jnp, jaxsci as js
       >>> simplex = js.constraints.Polytope(jnp.ones((1, 3)), jnp.ones(1), lower=0.0, upper=1.0)
       >>> point, info = js.constraints.project(simplex, jnp.array([0.9, 0.6, -0.4]))
-      >>> print(point.round(3), bool(info.converged))
+      >>> print(jnp.array_str(point, precision=3, suppress_small=True), bool(info.converged))
       [0.65 0.35 0.  ] True
     """
     if not isinstance(constraint, Constraint):
@@ -195,7 +195,7 @@ def prepare(constraint: Self) -> Self:
       >>> import jax.numpy as jnp, jaxsci as js
       >>> plane = js.constraints.prepare(js.constraints.Polytope(jnp.ones((1, 3)), jnp.ones(1)))
       >>> point, _ = js.constraints.project(plane, jnp.zeros(3))
-      >>> print(point.round(3))
+      >>> print(jnp.array_str(point, precision=3, suppress_small=True))
       [0.333 0.333 0.333]
     """
     return constraint.prepare()

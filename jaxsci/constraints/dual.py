@@ -34,7 +34,7 @@ from jax.experimental.sparse import BCOO
 
 from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS
 
-_NEAR = 1e-4  # of the first residual: from here Newton's method has little left to do
+_NEAR = 3e-5  # of the size of the data: from here Newton's method has little left to do
 _MOSTLY = 0.1  # of the batch may be farther away when it starts
 _ASCENT = 100  # steps of the first stage at most
 _HALVINGS = 25  # of a step by the line search at most
@@ -142,7 +142,7 @@ def solve(rows: Rows, y: Any, tol: Any, warm: Any, max_steps: int) -> Found:
     none = jnp.zeros(batch, y.dtype)
     start = _evaluate(rows, y, warm, none)
     scale = jnp.max(jnp.abs(rows.right), axis=-1, initial=0) + jnp.max(jnp.abs(y), axis=-1)
-    near = jnp.maximum(jnp.maximum(tol, _NEAR * _size(start)), 1e-6 * scale)  # what float32 can tell
+    near = jnp.maximum(tol, _NEAR * scale)  # which float32 can tell
     far = _size(start) > near
     multipliers, count = _ascent(low(rows), low(y), low(start.multipliers), low(near), far)
     point = _evaluate(rows, y, multipliers.astype(y.dtype), none)

@@ -50,7 +50,7 @@ class TiltedMoments(Constraint):
       >>> import jax.numpy as jnp, jaxsci as js
       >>> prevalence = js.constraints.TiltedMoments(jnp.array([[1.0, 1.0, 0.0, 0.0]]), jnp.array([0.8]))
       >>> p, info = prevalence.project(jnp.array([0.1, 0.3, 0.4, 0.2]))
-      >>> print(p.round(4), bool(info.converged))
+      >>> print(jnp.array_str(p, precision=4, suppress_small=True), bool(info.converged))
       [0.2    0.6    0.1333 0.0667] True
     """
 

@@ -57,9 +57,10 @@ class Polytope(Constraint):
       >>> import jax, jax.numpy as jnp, jaxsci as js
       >>> shares = js.constraints.Polytope(A=jnp.ones((1, 3)), b=jnp.ones(1), lower=0.0)
       >>> project = lambda y, b: js.constraints.project(js.constraints.Polytope(jnp.ones((1, 3)), b, 0.0), y)[0]
-      >>> print(project(jnp.array([0.9, 0.6, -0.4]), jnp.ones(1)).round(3))
+      >>> show = lambda x: print(jnp.array_str(jnp.abs(x), precision=3, suppress_small=True))
+      >>> show(project(jnp.array([0.9, 0.6, -0.4]), jnp.ones(1)))
       [0.65 0.35 0.  ]
-      >>> print(jax.jacobian(project, argnums=1)(jnp.array([0.9, 0.6, -0.4]), jnp.ones(1))[:, 0])
+      >>> show(jax.jacobian(project, argnums=1)(jnp.array([0.9, 0.6, -0.4]), jnp.ones(1))[:, 0])
       [0.5 0.5 0. ]
     """
 

@@ -34,7 +34,7 @@ class HalfSpace(Constraint):
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
       >>> x, info = js.constraints.HalfSpace(jnp.array([3.0, 4.0]), 5.0).project(jnp.array([3.0, 4.0]))
-      >>> print(x.round(3), info.active)
+      >>> print(jnp.array_str(x, precision=3, suppress_small=True), info.active)
       [0.6 0.8] [1]
     """
 
@@ -76,7 +76,7 @@ class Simplex(Constraint):
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
       >>> x, _ = js.constraints.Simplex().project(jnp.array([0.9, 0.6, -0.4]))
-      >>> print(x.round(3))
+      >>> print(jnp.array_str(x, precision=3, suppress_small=True))
       [0.65 0.35 0.  ]
     """
 
@@ -115,7 +115,7 @@ class Ball(Constraint):
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
       >>> x, _ = js.constraints.Ball(1.0).project(jnp.array([3.0, 4.0]))
-      >>> print(x.round(3))
+      >>> print(jnp.array_str(x, precision=3, suppress_small=True))
       [0.6 0.8]
     """
 

@@ -47,6 +47,7 @@ from jaxsci.constraints.internal_coordinates import to_internal as to_internal
 from jaxsci.constraints.layer import Layer as Layer
 from jaxsci.constraints.layer import harden as harden
 from jaxsci.constraints.moments import TiltedMoments as TiltedMoments
+from jaxsci.constraints.moments import moment_polytope as moment_polytope
 from jaxsci.constraints.nonlinear import Nonlinear as Nonlinear
 from jaxsci.constraints.pde_layer import PDEConstraint as PDEConstraint
 from jaxsci.constraints.polytope import Polytope as Polytope

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxsci._checks import check_keys
 from jaxsci.constraints.constraint import CONVERGED, Constraint, ProjectionInfo, constraint
 from jaxsci.constraints.meeting import nearest_common_point
+from jaxsci.constraints.merge import merged
 
 
 @constraint()
@@ -83,15 +84,6 @@ def intersected(a: Constraint, b: Any) -> Intersection:
         )
     members = [tuple(c.constraints) if isinstance(c, Intersection) else (c,) for c in (a, b)]
     return Intersection(members[0] + members[1])
-
-
-def merged(members: Sequence[Constraint]) -> Constraint | None:
-    """One constraint that is the intersection of these, where there is a direct description; else None.
-
-    HOOK: members that are all describable as one Polytope are to become it here; until then nothing is merged.
-    """
-    del members
-    return None
 
 
 @constraint()

@@ -20,10 +20,31 @@ from jaxsci.constraints.constraint import (
     check_numbers,
     constraint,
 )
+from jaxsci.constraints.polytope import Polytope
 from jaxsci.constraints.sets import positive_part
 
 DERIVATIVES = 3  # orders that are exact: steps of the chord method at the solution
 HALVINGS = 40  # of a Newton step
+
+
+def moment_polytope(values: Any, targets: Any) -> Polytope:
+    r"""{p >= 0, sum_i p_i = 1, sum_i f_k(i) p_i = m_k}, whose projection is the nearest in |p - y|; see `TiltedMoments`.
+
+    Args:
+      values: f, ``[..., moments, states]``.
+      targets: m, ``[..., moments]``.
+    Example:
+      >>> import jax.numpy as jnp, jaxsci as js
+      >>> prevalence = js.constraints.moment_polytope(jnp.array([[1.0, 1.0, 0.0, 0.0]]), jnp.array([0.8]))
+      >>> p, info = prevalence.project(jnp.array([0.1, 0.3, 0.4, 0.2]))
+      >>> print(jnp.array_str(p, precision=4, suppress_small=True), bool(info.converged))
+      [0.3 0.5 0.2 0. ] True
+    """
+    values, targets = jnp.asarray(values), jnp.asarray(targets)
+    one = jnp.ones((), values.dtype)
+    sums = jnp.broadcast_to(one, (*values.shape[:-2], 1, values.shape[-1]))
+    total = jnp.broadcast_to(one, (*targets.shape[:-1], 1))
+    return Polytope(jnp.concatenate([values, sums], axis=-2), jnp.concatenate([targets, total], axis=-1), lower=0.0)
 
 
 @constraint()

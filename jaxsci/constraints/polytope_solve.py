@@ -117,19 +117,24 @@ def _proximal(data: Data, rows: dual.Rows, tol: Any, start: Any, centre: Any, ma
     batch, n = data.y.shape
 
     def body(carry):
-        count, multipliers, slack, status, steps = carry
+        count, multipliers, slack, moved, status, steps = carry
         going = status == MAX_STEPS
         y = join(data.y, slack)
-        found = dual.solve(rows, y, jnp.where(going, tol, jnp.inf), multipliers, max_steps)
+        # No better than the slacks' next step deserves.
+        found = dual.solve(rows, y, jnp.where(going, jnp.maximum(tol, 0.01 * moved), jnp.inf), multipliers, max_steps)
         new = clip(slack + transposed(rows.matrix, found.multipliers)[:, n:], rows.lower[:, n:], rows.upper[:, n:])
-        settled = jnp.max(jnp.abs(new - slack), axis=-1, initial=0) <= 30 * tol
-        after = jnp.where(found.status == CONVERGED, jnp.where(settled, CONVERGED, MAX_STEPS), found.status)
+        moved = jnp.max(jnp.abs(new - slack), axis=-1, initial=0)
+        after = jnp.where(found.status == CONVERGED, jnp.where(moved <= 30 * tol, CONVERGED, MAX_STEPS), found.status)
         keep = lambda new, old: jnp.where(going.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)  # noqa: E731
-        new = (keep(found.multipliers, multipliers), keep(new, slack), keep(after, status))
+        new = (keep(found.multipliers, multipliers), keep(new, slack), moved, keep(after, status))
         return count + 1, *new, steps + jnp.where(going, found.steps, 0)
 
-    carry = (0, start, centre, jnp.full(batch, MAX_STEPS), jnp.zeros(batch, int))
-    return jax.lax.while_loop(lambda c: (c[0] < _PROXIMAL) & (c[3] == MAX_STEPS).any(), body, carry)[1:]
+    size = 1e-2 * (1 + jnp.max(jnp.abs(data.y), axis=-1))
+    carry = (0, start, centre, size, jnp.full(batch, MAX_STEPS), jnp.zeros(batch, int))
+    _, multipliers, slack, _, status, steps = jax.lax.while_loop(
+        lambda c: (c[0] < _PROXIMAL) & (c[4] == MAX_STEPS).any(), body, carry
+    )
+    return multipliers, slack, status, steps
 
 
 def _polish(data: Data, factor: Factor, multipliers: Any, held: Any, status: Any, tol: Any) -> tuple[Any, Any, Any]:

@@ -147,6 +147,17 @@ def test_parts_and_entries():
     assert broken.status[:4].tolist() == [0, 0, c.NOT_FINITE, 0]
 
 
+def test_polytopes_and_half_spaces_are_one_polytope():
+    plane, box = c.Polytope(A[None], jnp.zeros(1)), c.Polytope(lower=-0.5, upper=0.7)
+    side = c.HalfSpace(jnp.ones(N), 0.1)
+    together = c.Polytope(A[None], jnp.zeros(1), -0.5, 0.7, C=jnp.ones((1, N)), C_upper=jnp.array([0.1]))
+    x, info = jax.jit(lambda y: (plane & box & side).project(y))(Y)
+    expected, _ = jax.jit(together.project)(Y)
+    assert (np.asarray(info.status) == c.CONVERGED).all()
+    np.testing.assert_allclose(x, expected, atol=1e-12)
+    assert bool((x.sum(axis=-1) > 0.1 - 1e-9).any())  # the half-space binds somewhere
+
+
 def test_bad_compositions_are_refused_by_name():
     ball = c.Ball(1.0)
     with pytest.raises(TypeError, match=r"Ball & ...: a constraint can only be intersected with another, got float"):

@@ -143,7 +143,11 @@ class Polytope(Constraint):
         shared = jax.lax.stop_gradient(shared)
         tol = _tolerance(fixed, tol)
         found = polytope_solve.nearest(fixed, shared, tol, warm, _MAX_STEPS if max_steps is None else max_steps)
-        x, multipliers = polytope_solve.attach(_replaced(data, known), shared, found.x, found.multipliers, found.held)
+        data = _replaced(data, known)
+        if shared is None:  # bounds alone
+            x, multipliers = clip(data.y, data.lower, data.upper), found.multipliers
+        else:
+            x, multipliers = polytope_solve.attach(data, shared, found.x, found.multipliers, found.held)
         crossed = (fixed.lower > fixed.upper).any(-1) | (fixed.C_lower > fixed.C_upper).any(-1)
         status = jnp.where(known, jnp.where(crossed, INFEASIBLE, found.status), NOT_FINITE)
         active = jnp.where(x <= fixed.lower, -1, jnp.where(x >= fixed.upper, 1, 0)).astype(jnp.int8)

@@ -205,6 +205,15 @@ def test_layers_and_the_schedule_to_them(data):
         js.constraints.harden(0, 20, 10)
 
 
+def test_bounds_alone_are_a_polytope(data):
+    _, y = data
+    x, info = project(Polytope(lower=-0.5, upper=0.5), y)
+    np.testing.assert_array_equal(x, np.clip(y, -0.5, 0.5))
+    np.testing.assert_array_equal(info.active[0], np.sign(y) * (np.abs(y) >= 0.5))
+    slopes = jax.grad(lambda low, high: project(Polytope(lower=low, upper=high), y)[0].sum(), argnums=(0, 1))(-0.5, 0.5)
+    assert slopes == ((y <= -0.5).sum(), (y >= 0.5).sum())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -76,6 +76,7 @@ class _State(NamedTuple):
 
     point: _Point
     delta: Any  # of the regularisation: 0, until a member is known to be infeasible
+    damping: Any  # Levenberg's, beside that by the size of F
     going: Any
     steps: Any
 
@@ -147,7 +148,7 @@ def solve(rows: Rows, y: Any, tol: Any, warm: Any, max_steps: int) -> Found:
     multipliers, count = _ascent(low(rows), low(y), low(start.multipliers), low(near), far)
     point = _evaluate(rows, y, multipliers.astype(y.dtype), none)
     point = _where(_size(point) < _size(start), point, start)
-    state = _State(point, none, _size(point) > tol, jnp.where(far, count, 0))
+    state = _State(point, none, none, _size(point) > tol, jnp.where(far, count, 0))
     share = max(batch // _SHARE, _SMALLEST)
     if share < batch:
         state = _newton(rows, y, tol, state, min(2, max_steps), single=True)
@@ -194,9 +195,10 @@ def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single:
     rough = jnp.finfo(y.dtype).eps ** 0.5 * (1 + jnp.max(jnp.abs(rows.right), axis=-1, initial=0))
 
     def body(carry):
-        count, (point, delta, going, steps) = carry
+        count, (point, delta, damping, going, steps) = carry
         size = jnp.maximum(_size(point), jnp.finfo(y.dtype).tiny)
-        tau = (delta + jnp.minimum(size, 1e-3) ** 2 * rows.norm**2).astype(dtype)[:, None]
+        damping = jnp.maximum(damping, jnp.minimum(size, 1e-3) ** 2)
+        tau = (delta + damping * rows.norm**2).astype(dtype)[:, None]
 
         def product(p):
             return times(matrix, jnp.where(point.free, transposed(matrix, p), 0)) + tau * p
@@ -204,7 +206,9 @@ def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single:
         aim = jnp.where(going, jnp.maximum(0.3 * tol / size, jnp.minimum(_FORCING, size)), jnp.inf)
         right = (point.excess / size[:, None]).astype(dtype)
         step = conjugate_gradients(product, right, aim.astype(dtype), 2 * right.shape[-1])
-        point = _line_search(rows, y, point, size[:, None] * step.astype(y.dtype), going, delta)
+        point, length = _line_search(rows, y, point, size[:, None] * step.astype(y.dtype), going, delta)
+        # A short step has met a bound that the model did not know of: shorter steps then bend towards ascent, which always gains.
+        damping = jnp.where(length < 0.3, jnp.minimum(10 * damping, 1), 0.1 * damping)
         # A member that turns out to be infeasible goes on, with the problem that has a solution.
         proof = _farkas(rows, point.excess) | _farkas(rows, point.multipliers)
         infeasible = going & (delta == 0) & (_size(point) > tol) & proof
@@ -212,25 +216,28 @@ def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single:
         point = point._replace(excess=point.excess - jnp.where(infeasible, delta, 0)[:, None] * point.multipliers)
         # Multipliers of infeasible members are large, and their rounding errors too.
         goal = jnp.where(delta > 0, jnp.maximum(tol, rough), tol)
-        return count + 1, _State(point, delta, going & (_size(point) > goal), steps + going)
+        return count + 1, _State(point, delta, damping, going & (_size(point) > goal), steps + going)
 
     return jax.lax.while_loop(lambda c: (c[0] < max_steps) & c[1].going.any(), body, (0, state))[1]
 
 
-def _line_search(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta: Any) -> _Point:
-    """Halve a step until the dual, or the residual, is better by it."""
+def _line_search(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta: Any) -> tuple[_Point, Any]:
+    """Halve a step until the dual, or the residual, is better by it; the point, and the part of the step that was taken."""
     slope, size = _dot(point.excess, step), _size(point)
+    rounding = 100 * jnp.finfo(y.dtype).eps * (jnp.abs(point.value) + jnp.abs(_dot(point.multipliers, rows.right)))
 
     def body(carry):
         count, length, _, good = carry
         length = jnp.where(good, length, 0.5 * length)
         new = _evaluate(rows, y, point.multipliers + length[:, None] * step, delta)
-        good = ~going | (new.value >= point.value + 1e-4 * length * slope) | (_size(new) <= 0.9 * size)
+        # Where the dual no longer tells, by its rounding errors, the residual decides; alone it could go round in circles.
+        gained, even = new.value >= point.value + 1e-4 * length * slope, new.value >= point.value - rounding
+        good = ~going | gained | (even & (_size(new) <= 0.9 * size))
         return count + 1, length, new, good
 
     carry = (0, jnp.where(going, 2.0, 0.0).astype(y.dtype), point, ~going)
-    _, _, new, good = jax.lax.while_loop(lambda c: (c[0] < _HALVINGS) & ~c[3].all(), body, carry)
-    return _where(good & going, new, point)
+    _, length, new, good = jax.lax.while_loop(lambda c: (c[0] < _HALVINGS) & ~c[3].all(), body, carry)
+    return _where(good & going, new, point), length
 
 
 def _divided(rows: Rows, y: Any, tol: Any, state: _State, share: int, max_steps: int) -> _State:

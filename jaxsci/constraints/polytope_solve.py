@@ -120,11 +120,12 @@ def _proximal(data: Data, rows: dual.Rows, tol: Any, start: Any, centre: Any, ma
         count, multipliers, slack, moved, status, steps = carry
         going = status == MAX_STEPS
         y = join(data.y, slack)
-        # No better than the slacks' next step deserves.
-        found = dual.solve(rows, y, jnp.where(going, jnp.maximum(tol, 0.01 * moved), jnp.inf), multipliers, max_steps)
+        aim = jnp.maximum(tol, 0.01 * moved)  # no better than the slacks' next step deserves
+        found = dual.solve(rows, y, jnp.where(going, aim, jnp.inf), multipliers, max_steps)
         new = clip(slack + transposed(rows.matrix, found.multipliers)[:, n:], rows.lower[:, n:], rows.upper[:, n:])
         moved = jnp.max(jnp.abs(new - slack), axis=-1, initial=0)
-        after = jnp.where(found.status == CONVERGED, jnp.where(moved <= 30 * tol, CONVERGED, MAX_STEPS), found.status)
+        settled = (moved <= 30 * tol) & (aim <= tol)  # a loose solution may leave slacks where they are
+        after = jnp.where(found.status == CONVERGED, jnp.where(settled, CONVERGED, MAX_STEPS), found.status)
         keep = lambda new, old: jnp.where(going.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)  # noqa: E731
         new = (keep(found.multipliers, multipliers), keep(new, slack), moved, keep(after, status))
         return count + 1, *new, steps + jnp.where(going, found.steps, 0)

@@ -137,14 +137,15 @@ def low(tree: Any) -> Any:
     return jax.tree.map(cast, tree)
 
 
-def solve(rows: Rows, y: Any, tol: Any, warm: Any, max_steps: int) -> Found:
-    """The multipliers of the nearest points to `y` [B, n]; `tol` [B] bounds the largest entry of F."""
+def solve(rows: Rows, y: Any, tol: Any, warm: Any, max_steps: int, climb: Any = True) -> Found:
+    """The multipliers of the nearest points to `y` [B, n]; `tol` [B] bounds the largest entry of F, and without `climb` the
+    first stage is left out: `warm` is near."""
     batch = y.shape[0]
     none = jnp.zeros(batch, y.dtype)
     start = _evaluate(rows, y, warm, none)
     scale = jnp.max(jnp.abs(rows.right), axis=-1, initial=0) + jnp.max(jnp.abs(y), axis=-1)
     near = jnp.maximum(tol, _NEAR * scale)  # which float32 can tell
-    far = _size(start) > near
+    far = (_size(start) > near) & climb
     multipliers, count = _ascent(low(rows), low(y), low(start.multipliers), low(near), far)
     point = _evaluate(rows, y, multipliers.astype(y.dtype), none)
     point = _where(_size(point) < _size(start), point, start)

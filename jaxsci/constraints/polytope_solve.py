@@ -76,7 +76,7 @@ def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_
     tol_rows = jnp.maximum(0.3 * tol / longest(data), 30 * jnp.finfo(dtype).eps * (1 + jnp.max(jnp.abs(data.y), axis=-1)))
     equations = jnp.full((batch, 0 if data.A is None else data.A.shape[-2]), 2, jnp.int8)
     if data.C is None:
-        found = dual.solve(rows, data.y, tol_rows, start, max_steps)
+        found = dual.solve(rows, data.y, tol_rows, start, max_steps, climb=warm is None)
         status = jnp.where(_inconsistent(data, factor, tol), INFEASIBLE, found.status)
         multipliers, steps, slack, held = (
             factor.expand(found.multipliers),
@@ -86,7 +86,7 @@ def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_
         )
     else:
         centre = clip(times(data.C, data.y) if warm is None else warm.slack, data.C_lower, data.C_upper) / scale
-        multipliers, slack, status, steps = _proximal(data, rows, tol_rows, start, centre, max_steps)
+        multipliers, slack, status, steps = _proximal(data, rows, tol_rows, start, centre, max_steps, warm is None)
         multipliers = factor.expand(multipliers)
         push = multipliers[:, equations.shape[1] :]
         at = _at(slack, rows, data.y.shape[1])
@@ -112,7 +112,7 @@ def _rows(data: Data, factor: Factor) -> tuple[dual.Rows, Any]:
     return dual.Rows(factor.rows, factor.reduce(right), lower, upper, factor.norm), slack
 
 
-def _proximal(data: Data, rows: dual.Rows, tol: Any, start: Any, centre: Any, max_steps: int) -> Any:
+def _proximal(data: Data, rows: dual.Rows, tol: Any, start: Any, centre: Any, max_steps: int, cold: bool) -> Any:
     """Multipliers of the orthonormal rows and slacks, in the units of the rows."""
     batch, n = data.y.shape
 
@@ -121,7 +121,8 @@ def _proximal(data: Data, rows: dual.Rows, tol: Any, start: Any, centre: Any, ma
         going = status == MAX_STEPS
         y = join(data.y, slack)
         aim = jnp.maximum(tol, 0.01 * moved)  # no better than the slacks' next step deserves
-        found = dual.solve(rows, y, jnp.where(going, aim, jnp.inf), multipliers, max_steps)
+        first = cold & (count == 0)
+        found = dual.solve(rows, y, jnp.where(going, aim, jnp.inf), multipliers, max_steps, climb=first)
         new = clip(slack + transposed(rows.matrix, found.multipliers)[:, n:], rows.lower[:, n:], rows.upper[:, n:])
         moved = jnp.max(jnp.abs(new - slack), axis=-1, initial=0)
         settled = (moved <= 30 * tol) & (aim <= tol)  # a loose solution may leave slacks where they are

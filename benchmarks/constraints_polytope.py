@@ -137,13 +137,14 @@ def proxsuite(numbers: dict[str, Any]) -> Call | None:
     except ImportError:
         return None
     y, b, A, low, high, weight = (np.asarray(numbers[k]) for k in ("y", "b", "A", "lower", "upper", "weight"))
+    identity = np.eye(N)
 
     def call():
         out = []
         for k in range(len(y)):
-            qp = dense.QP(N, M, 0, True)
+            qp = dense.QP(N, M, N, False)  # bounds as rows: 0.8's derivative of its own box constraints ends the process
             qp.settings.eps_abs, qp.settings.eps_rel = 1e-6, 0.0
-            qp.init(np.eye(N), -y[k], A, b[k], None, None, None, low, high)
+            qp.init(identity, -y[k], A, b[k], identity, low, high)
             qp.solve()
             dense.compute_backward(qp, np.concatenate([weight[k], np.zeros(M + N)]), 1e-6, 1e-7, 1e-7)
             out.append((qp.results.x.copy(), qp.model.backward_data.dL_dg.copy()))

@@ -17,25 +17,25 @@ def shortfall(matrix: Any, x: Any, right: Any) -> Any:
 
     Args:
       matrix: ``[rows, n]`` or ``[B, rows, n]``.
-      x: ``[B, n]``.
-      right: ``[B or 1, rows]``.
+      x: ``[n, B]``.
+      right: ``[rows, B or 1]``.
     Returns:
-      ``[B, rows]``: relative to |matrix| |x| its error is the square of the rounding unit.
+      ``[rows, B]``: relative to |matrix| |x| its error is the square of the rounding unit.
     """
-    columns = jnp.moveaxis(jnp.broadcast_to(matrix, (*matrix.shape[:-1], x.shape[-1])), -1, 0)  # [n, (B,) rows]
+    columns = matrix.T[..., None] if matrix.ndim == 2 else jnp.moveaxis(matrix, 0, -1).swapaxes(0, 1)  # [n, rows, B or 1]
 
     def body(carry, column):
         total, rest = carry
         entry, factor = column
         for a in _halves(-entry):
-            for b in _halves(factor[:, None]):
+            for b in _halves(factor):
                 # The product of halves is exact, so that it does not matter whether the compiler fuses it with the sum.
                 total, rounding = _sum(total, a * b)
                 rest = rest + rounding
         return (total, rest), None
 
-    start = jnp.broadcast_to(right, (x.shape[0], right.shape[-1]))
-    (total, rest), _ = jax.lax.scan(body, (start, jnp.zeros_like(start)), (columns, x.T))
+    start = jnp.broadcast_to(right, (len(right), x.shape[-1]))
+    (total, rest), _ = jax.lax.scan(body, (start, jnp.zeros_like(start)), (columns, x))
     return total + rest
 
 

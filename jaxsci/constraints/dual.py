@@ -8,12 +8,14 @@ is concave, smooth and piecewise quadratic; -(Q D Q^T), D = diag(l < y + Q^T mu 
 Where the rows of Q are orthonormal both have at most unit norm, which makes all step lengths known:
 
 1. ascent mu <- mu + F with Nesterov's momentum and restarts, until most of the batch is near its solution;
-2. semismooth Newton steps (Q D Q^T + tau I) d = F by conjugate gradients with tau ~ |F|, and a line search. Nothing
-   preconditions them: Q D Q^T is the identity less what the bounds hold;
+2. semismooth Newton steps (Q D Q^T + tau I) d = F by conjugate gradients, and a line search; tau is the larger of min(|F|,
+   10^-3)^2 and a damping that grows while steps are cut short. Nothing preconditions them: Q D Q^T is the identity less what
+   the bounds hold;
 3. the same for those that are left, an eighth of the batch at a time, so that hard members do not hold up the others.
 
 The first two work in float32, whatever the precision of the data: it is F, in full, that says whether a step was good. Each
-member has its own step lengths, restarts and inner products, and is left alone once it has converged.
+member has its own step lengths, restarts and inner products, and is left alone once it has converged. Members are along the
+last axis: inner products are then sums of rows, which processors do several members at a time (1.7 times faster in float32).
 
 No point satisfies the constraint where some r has  r . c > max of r . Q x over the box  (Farkas). r = F and r = mu are tried at
 every Newton step, because on such data F tends to the least violation, which is such a vector, and mu grows along it. What is
@@ -26,11 +28,11 @@ Reference: Nesterov (1983), Soviet Math. Dokl. 27, 372; O'Donoghue & Candes (201
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.sparse import BCOO
 
 from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS
 
@@ -41,23 +43,25 @@ _HALVINGS = 25  # of a step by the line search at most
 _SHARE = 8  # parts of the batch that the last stage works on
 _SMALLEST = 32  # batches below this many are not divided
 _FORCING = 0.01  # how well a Newton step is solved at least
+_ROUGH = 1e-4  # accuracy of a solution in float32 that is refined
+_REFINEMENTS = 6  # of such solutions at most
 _DELTA = 1e-7  # of the regularisation of infeasible data
 
 
 class Rows(NamedTuple):
-    """Q x = c with bounds, for a batch of B. Arrays that all members share have a first axis of 1, and Q none."""
+    """Q x = c with bounds, for a batch of B. Arrays that all members share have a last axis of 1, and Q none."""
 
     matrix: Any  # [rows, n], [B, rows, n] or BCOO [rows, n]
-    right: Any  # [B or 1, rows]
-    lower: Any  # [B or 1, n]
-    upper: Any  # [B or 1, n]
+    right: Any  # [rows, B or 1]
+    lower: Any  # [n, B or 1]
+    upper: Any  # [n, B or 1]
     norm: Any  # of the matrix, at least: 1 where its rows are orthonormal;  [] or [B]
 
 
 class Found(NamedTuple):
     """What the solver found, one entry per member."""
 
-    multipliers: Any  # [B, rows]
+    multipliers: Any  # [rows, B]
     status: Any  # [B]
     steps: Any  # [B]
 
@@ -66,8 +70,8 @@ class _Point(NamedTuple):
     """The dual at some multipliers."""
 
     multipliers: Any
-    excess: Any  # F, [B, rows]
-    free: Any  # D, [B, n]
+    excess: Any  # F, [rows, B]
+    free: Any  # D, [n, B]
     value: Any  # d, [B]
 
 
@@ -82,17 +86,13 @@ class _State(NamedTuple):
 
 
 def times(matrix: Any, x: Any) -> Any:
-    """Q x for each member:  [B, n] -> [B, rows]."""
-    if isinstance(matrix, BCOO):
-        return (matrix @ x.T).T
-    return x @ matrix.T if matrix.ndim == 2 else jnp.einsum("bmn,bn->bm", matrix, x)
+    """Q x for each member:  [n, B] -> [rows, B]."""
+    return matrix @ x if matrix.ndim == 2 else jnp.einsum("bmn,nb->mb", matrix, x)
 
 
 def transposed(matrix: Any, multipliers: Any) -> Any:
-    """Q^T mu for each member:  [B, rows] -> [B, n]."""
-    if isinstance(matrix, BCOO):
-        return (matrix.T @ multipliers.T).T
-    return multipliers @ matrix if matrix.ndim == 2 else jnp.einsum("bmn,bm->bn", matrix, multipliers)
+    """Q^T mu for each member:  [rows, B] -> [n, B]."""
+    return matrix.T @ multipliers if matrix.ndim == 2 else jnp.einsum("bmn,mb->nb", matrix, multipliers)
 
 
 def clip(z: Any, lower: Any, upper: Any) -> Any:
@@ -108,27 +108,56 @@ def conjugate_gradients(product: Any, right: Any, tol: Any, steps: int) -> Any:
     """
 
     def body(carry):
-        count, d, residual, direction, square, going = carry
+        count, d, residual, direction, square, direction_square, going = carry
         applied = product(direction)
         curvature = _dot(direction, applied)
-        going &= curvature > singular * _dot(direction, direction)
-        length = jnp.where(going, square / jnp.where(going, curvature, 1), 0)[:, None]
+        going &= curvature > singular * direction_square
+        length = jnp.where(going, square / jnp.where(going, curvature, 1), 0)
         d, residual = d + length * direction, residual - length * applied
         new = _dot(residual, residual)
-        direction = residual + jnp.where(going, new / jnp.where(square > 0, square, 1), 0)[:, None] * direction
-        return count + 1, d, residual, direction, new, going & (new > goal)
+        turn = jnp.where(going, new / jnp.where(square > 0, square, 1), 0)
+        direction = residual + turn * direction
+        return count + 1, d, residual, direction, new, new + turn**2 * direction_square, going & (new > goal)
 
     singular = jnp.finfo(right.dtype).eps ** 0.75  # for operators of unit norm
     square = _dot(right, right)
     goal = tol**2 * square
-    start = (0, jnp.zeros_like(right), right, right, square, square > goal)
+    start = (0, jnp.zeros_like(right), right, right, square, square, square > goal)
     return jax.lax.while_loop(lambda c: (c[0] < steps) & c[-1].any(), body, start)[1]
 
 
+def refined(product: Callable[[Any, Any], Any], matrices: Any, right: Any, tol: Any) -> Any:
+    """Solve ``product(matrices, w) = right`` by conjugate gradients: in float32 as long as that helps, what it leaves in full.
+
+    Args:
+      product: linear in `w` [rows, B], symmetric and at least semi-definite, in the precision of the `matrices` that it is given.
+    """
+    steps, w, left = 2 * len(right) + 10, jnp.zeros_like(right), right
+    goal = tol * jnp.sqrt(_dot(right, right))
+    if right.dtype == jnp.float64:
+        narrow = low(matrices)
+
+        def body(carry):
+            count, w, left, size, going = carry
+            unit = (left / jnp.where(size > 0, size, 1)).astype(jnp.float32)
+            aim = jnp.where(going, jnp.maximum(0.5 * goal / jnp.where(size > 0, size, 1), _ROUGH), 1).astype(jnp.float32)
+            new = w + size * conjugate_gradients(lambda p: product(narrow, p), unit, aim, steps)
+            after = right - product(matrices, new)
+            length = jnp.sqrt(_dot(after, after))
+            better = going & (length < 0.1 * size)
+            w, left, size = (jnp.where(better, a, b) for a, b in ((new, w), (after, left), (length, size)))
+            return count + 1, w, left, size, better & (size > goal)
+
+        size = jnp.sqrt(_dot(right, right))
+        carry = (0, w, left, size, size > goal)
+        _, w, left, *_ = jax.lax.while_loop(lambda c: (c[0] < _REFINEMENTS) & c[-1].any(), body, carry)
+    size = jnp.sqrt(_dot(left, left))
+    return w + conjugate_gradients(lambda p: product(matrices, p), left, goal / jnp.where(size > 0, size, 1), steps)
+
+
 def normal_solve(matrix: Any, free: Any, right: Any, tol: Any) -> Any:
-    """(Q D Q^T) w = right, where `free` is the diagonal of D;  [B, rows]."""
-    product = lambda w: times(matrix, jnp.where(free, transposed(matrix, w), 0))  # noqa: E731
-    return conjugate_gradients(product, right, tol, 2 * right.shape[-1] + 10)
+    """(Q D Q^T) w = right, where `free` is the diagonal of D;  [rows, B]."""
+    return refined(lambda matrix, w: times(matrix, jnp.where(free, transposed(matrix, w), 0)), matrix, right, tol)
 
 
 def low(tree: Any) -> Any:
@@ -138,12 +167,12 @@ def low(tree: Any) -> Any:
 
 
 def solve(rows: Rows, y: Any, tol: Any, warm: Any, max_steps: int, climb: Any = True) -> Found:
-    """The multipliers of the nearest points to `y` [B, n]; `tol` [B] bounds the largest entry of F, and without `climb` the
+    """The multipliers of the nearest points to `y` [n, B]; `tol` [B] bounds the largest entry of F, and without `climb` the
     first stage is left out: `warm` is near."""
-    batch = y.shape[0]
+    batch = y.shape[-1]
     none = jnp.zeros(batch, y.dtype)
     start = _evaluate(rows, y, warm, none)
-    scale = jnp.max(jnp.abs(rows.right), axis=-1, initial=0) + jnp.max(jnp.abs(y), axis=-1)
+    scale = largest(rows.right) + largest(y)
     near = jnp.maximum(tol, _NEAR * scale)  # which float32 can tell
     far = (_size(start) > near) & climb
     multipliers, count = _ascent(low(rows), low(y), low(start.multipliers), low(near), far)
@@ -166,25 +195,25 @@ def _evaluate(rows: Rows, y: Any, multipliers: Any, delta: Any) -> _Point:
     free = (z > rows.lower) & (z < rows.upper)
     x = clip(z, rows.lower, rows.upper)
     short = rows.right - times(rows.matrix, x)
-    push = delta[:, None] * multipliers
+    push = delta * multipliers
     value = 0.5 * _dot(x - y, x - y) + _dot(multipliers, short - 0.5 * push)
     return _Point(multipliers, short - push, free, value)
 
 
 def _ascent(rows: Rows, y: Any, start: Any, near: Any, far: Any) -> tuple[Any, Any]:
-    length = jnp.broadcast_to(1 / rows.norm**2, near.shape)[:, None]
+    length = 1 / rows.norm**2
 
     def body(carry):
         count, mu, ahead, momentum, far = carry
         short = rows.right - times(rows.matrix, clip(y + transposed(rows.matrix, ahead), rows.lower, rows.upper))
-        new = jnp.where(far[:, None], ahead + length * short, mu)
+        new = jnp.where(far, ahead + length * short, mu)
         momentum = jnp.where(_dot(short, new - mu) < 0, 1.0, momentum)
         after = 0.5 * (1 + jnp.sqrt(1 + 4 * momentum**2))
-        ahead = new + ((momentum - 1) / after)[:, None] * (new - mu)
+        ahead = new + (momentum - 1) / after * (new - mu)
         # The excess is that of `ahead`, a step behind: it decides when to stop, nothing else.
-        return count + 1, new, ahead, after, far & (jnp.max(jnp.abs(short), axis=-1, initial=0) > near)
+        return count + 1, new, ahead, after, far & (largest(short) > near)
 
-    allowed = _MOSTLY * near.shape[0]
+    allowed = _MOSTLY * len(near)
     carry = (0, start, start, jnp.ones_like(near), far)
     count, mu, *_ = jax.lax.while_loop(lambda c: (c[0] < _ASCENT) & (c[-1].sum() > allowed), body, carry)
     return mu, count
@@ -193,28 +222,28 @@ def _ascent(rows: Rows, y: Any, start: Any, near: Any, far: Any) -> tuple[Any, A
 def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single: bool = False) -> _State:
     matrix = low(rows.matrix) if single else rows.matrix
     dtype = jnp.float32 if single else y.dtype
-    rough = jnp.finfo(y.dtype).eps ** 0.5 * (1 + jnp.max(jnp.abs(rows.right), axis=-1, initial=0))
+    rough = jnp.finfo(y.dtype).eps ** 0.5 * (1 + largest(rows.right))
 
     def body(carry):
         count, (point, delta, damping, going, steps) = carry
         size = jnp.maximum(_size(point), jnp.finfo(y.dtype).tiny)
         damping = jnp.maximum(damping, jnp.minimum(size, 1e-3) ** 2)
-        tau = (delta + damping * rows.norm**2).astype(dtype)[:, None]
+        tau = (delta + damping * rows.norm**2).astype(dtype)
 
         def product(p):
             return times(matrix, jnp.where(point.free, transposed(matrix, p), 0)) + tau * p
 
         aim = jnp.where(going, jnp.maximum(0.3 * tol / size, jnp.minimum(_FORCING, size)), jnp.inf)
-        right = (point.excess / size[:, None]).astype(dtype)
-        step = conjugate_gradients(product, right, aim.astype(dtype), 2 * right.shape[-1])
-        point, length = _line_search(rows, y, point, size[:, None] * step.astype(y.dtype), going, delta)
+        right = (point.excess / size).astype(dtype)
+        step = conjugate_gradients(product, right, aim.astype(dtype), 2 * len(right))
+        point, length = _line_search(rows, y, point, size * step.astype(y.dtype), going, delta)
         # A short step has met a bound that the model did not know of: shorter steps then bend towards ascent, which always gains.
         damping = jnp.where(length < 0.3, jnp.minimum(10 * damping, 1), 0.1 * damping)
-        # A member that turns out to be infeasible goes on, with the problem that has a solution.
-        proof = _farkas(rows, point.excess) | _farkas(rows, point.multipliers)
-        infeasible = going & (delta == 0) & (_size(point) > tol) & proof
-        delta = jnp.where(infeasible, _DELTA, delta)
-        point = point._replace(excess=point.excess - jnp.where(infeasible, delta, 0)[:, None] * point.multipliers)
+        if not single:  # a member that turns out to be infeasible goes on, with the problem that has a solution
+            proof = _farkas(rows, point.excess) | _farkas(rows, point.multipliers)
+            infeasible = going & (delta == 0) & (_size(point) > tol) & proof
+            delta = jnp.where(infeasible, _DELTA, delta)
+            point = point._replace(excess=point.excess - jnp.where(infeasible, delta, 0) * point.multipliers)
         # Multipliers of infeasible members are large, and their rounding errors too.
         goal = jnp.where(delta > 0, jnp.maximum(tol, rough), tol)
         return count + 1, _State(point, delta, damping, going & (_size(point) > goal), steps + going)
@@ -230,7 +259,7 @@ def _line_search(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta
     def body(carry):
         count, length, _, good = carry
         length = jnp.where(good, length, 0.5 * length)
-        new = _evaluate(rows, y, point.multipliers + length[:, None] * step, delta)
+        new = _evaluate(rows, y, point.multipliers + length * step, delta)
         # Where the dual no longer tells, by its rounding errors, the residual decides; alone it could go round in circles.
         gained, even = new.value >= point.value + 1e-4 * length * slope, new.value >= point.value - rounding
         good = ~going | gained | (even & (_size(new) <= 0.9 * size))
@@ -243,14 +272,14 @@ def _line_search(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta
 
 def _divided(rows: Rows, y: Any, tol: Any, state: _State, share: int, max_steps: int) -> _State:
     """Newton steps for the members that are left, some of the batch at a time."""
-    batch = y.shape[0]
+    batch = y.shape[-1]
 
     def body(carry):
         count, state, left = carry
         chosen = jnp.argsort(~left)[:share]  # stable: those that are left come first
-        part = jax.tree.map(lambda leaf: leaf[chosen], state)
-        part = _newton(_take(rows, chosen, batch), y[chosen], tol[chosen], part, max_steps)
-        state = jax.tree.map(lambda old, new: old.at[chosen].set(new), state, part)
+        part = jax.tree.map(lambda leaf: leaf[..., chosen], state)
+        part = _newton(_take(rows, chosen, batch), y[:, chosen], tol[chosen], part, max_steps)
+        state = jax.tree.map(lambda old, new: old.at[..., chosen].set(new), state, part)
         return count + 1, state, left.at[chosen].set(False)
 
     going = lambda c: (c[0] <= batch // share + 1) & c[2].any()  # noqa: E731
@@ -262,28 +291,34 @@ def _farkas(rows: Rows, r: Any) -> Any:
     slope = transposed(rows.matrix, r)
     eps = jnp.finfo(r.dtype).eps
     # Where a bound is missing, only a slope of zero has a maximum; one within rounding of zero counts as zero.
-    slope = jnp.where(jnp.abs(slope) <= 1e3 * eps * jnp.sqrt(_dot(r, r))[:, None] * jnp.max(rows.norm), 0, slope)
+    slope = jnp.where(jnp.abs(slope) <= 1e3 * eps * jnp.sqrt(_dot(r, r)) * jnp.max(rows.norm), 0, slope)
     at = jnp.where(slope > 0, rows.upper, rows.lower)
     most = jnp.where(slope == 0, 0, slope * jnp.where(slope == 0, 0, at))
     claimed = r * rows.right
-    rounding = 1e2 * eps * (jnp.abs(claimed).sum(-1) + jnp.abs(most).sum(-1))
-    return claimed.sum(-1) > most.sum(-1) + rounding
+    rounding = 1e2 * eps * (jnp.abs(claimed).sum(0) + jnp.abs(most).sum(0))
+    return claimed.sum(0) > most.sum(0) + rounding
+
+
+def largest(array: Any) -> Any:
+    """The largest absolute entry of each member."""
+    return jnp.max(jnp.abs(array), axis=0, initial=0)
 
 
 def _size(point: _Point) -> Any:
-    return jnp.max(jnp.abs(point.excess), axis=-1, initial=0)
+    return largest(point.excess)
 
 
 def _dot(a: Any, b: Any) -> Any:
-    return jnp.sum(a * b, axis=-1)
+    return jnp.sum(a * b, axis=0)
 
 
 def _where(mask: Any, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda n, o: jnp.where(mask.reshape(mask.shape + (1,) * (n.ndim - 1)), n, o), new, old)
+    return jax.tree.map(lambda n, o: jnp.where(mask, n, o), new, old)
 
 
 def _take(rows: Rows, chosen: Any, batch: int) -> Rows:
-    def take(array: Any, axes: int) -> Any:
-        return array[chosen] if not isinstance(array, BCOO) and array.ndim == axes and array.shape[0] == batch else array
+    def take(array: Any) -> Any:
+        return array[..., chosen] if array.shape[-1:] == (batch,) else array
 
-    return Rows(take(rows.matrix, 3), take(rows.right, 2), take(rows.lower, 2), take(rows.upper, 2), take(rows.norm, 1))
+    matrix = rows.matrix[chosen] if rows.matrix.ndim == 3 else rows.matrix
+    return Rows(matrix, take(rows.right), take(rows.lower), take(rows.upper), take(rows.norm))

@@ -27,24 +27,22 @@ class Factor(NamedTuple):
     """Orthonormal rows with what leads to them; never differentiated."""
 
     rows: Any  # Q: [r, N], [B, r, N] or BCOO;  N counts the slacks
-    right: Any  # W = U / S, c = b W:  [m, r] or [B, m, r]; a vector [m] where Q is sparse: scales
+    right: Any  # W = U / S, c = W^T b:  [m, r] or [B, m, r]; a vector [m] where Q is sparse: scales
     left: Any  # U S:  multipliers of A to those of Q;  of the shape of `right`
     slack: Any  # k, [p] or [B, p];  of length 0 without any
     norm: Any  # |Q|, [] or [B]
 
     def reduce(self, b: Any) -> Any:
-        """c, from b [B, m]."""
+        """c, from b [m, B]."""
         return _apply(self.right, b)
 
     def expand(self, multipliers: Any) -> Any:
         """Multipliers of A from those of Q."""
-        if self.right.ndim < 2:
-            return multipliers * self.right
-        return _apply(jnp.swapaxes(self.right, -1, -2), multipliers)
+        return _apply(self.right if self.right.ndim < 2 else jnp.swapaxes(self.right, -1, -2), multipliers)
 
     def restore(self, c: Any) -> Any:
         """The part of b in the range of A, from c."""
-        return c * self.left if self.left.ndim < 2 else _apply(jnp.swapaxes(self.left, -1, -2), c)
+        return _apply(self.left if self.left.ndim < 2 else jnp.swapaxes(self.left, -1, -2), c)
 
     def contract(self, multipliers: Any) -> Any:
         """Multipliers of Q from those of A."""
@@ -69,10 +67,8 @@ def factor(A: Any, C: Any) -> Factor:
 
 
 def _apply(matrix: Any, b: Any) -> Any:
-    """b W for each member."""
-    if matrix.ndim < 2:
-        return b * matrix
-    return b @ matrix if matrix.ndim == 2 else jnp.einsum("bm,bmr->br", b, matrix)
+    """W^T b for each member, members along the last axis."""
+    return matrix[:, None] * b if matrix.ndim < 2 else transposed(matrix, b)
 
 
 def row_lengths(matrix: Any) -> Any:
@@ -106,7 +102,7 @@ def _lifted(A: Any, C: Any, slack: Any) -> Any:
 
 def _norm(rows: BCOO) -> Any:
     """A bound on |Q| that is not far from it: power iteration, with a margin."""
-    start = jax.random.normal(jax.random.key(0), (1, rows.shape[0]), rows.dtype)
+    start = jax.random.normal(jax.random.key(0), (rows.shape[0], 1), rows.dtype)
 
     def body(_, v):
         v = times(rows, transposed(rows, v))

@@ -22,7 +22,7 @@ from jaxsci.constraints.constraint import (
     check_numbers,
     constraint,
 )
-from jaxsci.constraints.dual import clip
+from jaxsci.constraints.dual import clip, largest
 from jaxsci.constraints.factor import Factor, factor
 from jaxsci.constraints.polytope_solve import Data, Warm
 
@@ -133,34 +133,34 @@ class Polytope(Constraint):
             if matrix is not None and matrix.shape[-1] != n:
                 raise ValueError(f"Polytope: a point has {n} entries and {name} {matrix.shape[-1]} columns.")
         data, batch = self._flat(y)
+        known = _finite(jax.lax.stop_gradient(data))
+        data = _replaced(data, known)
         fixed = jax.lax.stop_gradient(data)
-        known = _finite(fixed)
-        # A member whose data are not numbers must not reach the others: it is projected on the box of its point alone.
-        fixed = _replaced(fixed, known)
         shared = self.factor
         if shared is None:
             shared = None if data.A is None and data.C is None else factor(fixed.A, fixed.C)
         shared = jax.lax.stop_gradient(shared)
         tol = _tolerance(fixed, tol)
+        if warm is not None:
+            warm = jax.tree.map(lambda a: jnp.broadcast_to(a, (*batch, a.shape[-1])).reshape(-1, a.shape[-1]).T, warm)
         found = polytope_solve.nearest(fixed, shared, tol, warm, _MAX_STEPS if max_steps is None else max_steps)
-        data = _replaced(data, known)
         if shared is None:  # bounds alone
             x, multipliers = clip(data.y, data.lower, data.upper), found.multipliers
         else:
             x, multipliers = polytope_solve.attach(data, shared, found.x, found.multipliers, found.held)
-        crossed = (fixed.lower > fixed.upper).any(-1) | (fixed.C_lower > fixed.C_upper).any(-1)
+        crossed = (fixed.lower > fixed.upper).any(0) | (fixed.C_lower > fixed.C_upper).any(0)
         status = jnp.where(known, jnp.where(crossed, INFEASIBLE, found.status), NOT_FINITE)
-        active = jnp.where(x <= fixed.lower, -1, jnp.where(x >= fixed.upper, 1, 0)).astype(jnp.int8)
-        m = 0 if data.A is None else data.A.shape[-2]
-        shape = lambda a: a.reshape(batch + a.shape[1:])  # noqa: E731
         residual = polytope_solve.violation(fixed, found.x)
         status = jnp.where((status == CONVERGED) & (residual > tol), MAX_STEPS, status)
+        active = jnp.where(x <= fixed.lower, -1, jnp.where(x >= fixed.upper, 1, 0)).astype(jnp.int8)
+        m = 0 if data.A is None else data.A.shape[-2]
         warm = Warm(jax.lax.stop_gradient(multipliers), found.slack)
-        info = (status == CONVERGED, status, residual, found.steps, (active, found.held[:, m:]), warm)
-        return shape(x), ProjectionInfo(*jax.tree.map(shape, info))
+        info = (status == CONVERGED, status, residual, found.steps, (active, found.held[m:]), warm)
+        x, info = jax.tree.map(lambda a: a.T.reshape(batch + a.shape[:-1]), (x, info))
+        return x, ProjectionInfo(*info)
 
     def _flat(self, y: Any) -> tuple[Data, tuple[int, ...]]:
-        """The data with the batch in one axis, or none where it is shared."""
+        """The data with the batch in one axis, the last, of length 1 where all share them; of matrices the first, or none."""
         n = y.shape[-1]
         vectors = {
             "b": jnp.zeros(0) if self.b is None else self.b,
@@ -185,11 +185,9 @@ class Polytope(Constraint):
         def vector(value, size):
             value = jnp.asarray(value, dtype)
             value = jnp.broadcast_to(value, (*value.shape[:-1], size))
-            return (
-                value.reshape(1, size)
-                if value.size == size
-                else jnp.broadcast_to(value, (*batch, size)).reshape(count, size)
-            )
+            if value.size == size:
+                return value.reshape(1, size).T
+            return jnp.broadcast_to(value, (*batch, size)).reshape(count, size).T
 
         def matrix(value):
             if value is None:
@@ -201,7 +199,7 @@ class Polytope(Constraint):
             return value.reshape(shape) if whole else jnp.broadcast_to(value, (*batch, *shape)).reshape(count, *shape)
 
         flat = {name: vector(value, sizes[name]) for name, value in vectors.items()}
-        y = jnp.broadcast_to(y.astype(dtype), (*batch, n)).reshape(count, n)
+        y = jnp.broadcast_to(y.astype(dtype), (*batch, n)).reshape(count, n).T
         return Data(
             y, matrix(self.A), flat["b"], flat["lower"], flat["upper"], matrix(self.C), flat["C_lower"], flat["C_upper"]
         ), batch
@@ -209,38 +207,50 @@ class Polytope(Constraint):
 
 def _finite(data: Data) -> Any:
     """Which members have numbers only: no NaN anywhere, nothing infinite but bounds;  [B]."""
-    known = jnp.isfinite(data.b).all(-1)
+    known = jnp.isfinite(data.b).all(0)
     for bound in (data.lower, data.upper, data.C_lower, data.C_upper):
-        known &= ~jnp.isnan(bound).any(-1)
+        known &= ~jnp.isnan(bound).any(0)
     for matrix in (data.A, data.C):
         if matrix is not None:
             known &= jnp.isfinite(matrix.data).all() if isinstance(matrix, BCOO) else jnp.isfinite(matrix).all((-1, -2))
-    return jnp.broadcast_to(known, data.y.shape[:1])
+    return jnp.broadcast_to(known, data.y.shape[-1:])
 
 
 def _replaced(data: Data, known: Any) -> Data:
-    """Members whose numbers are not known get others, without conditions: NaN must reach no other member and no gradient."""
+    """Members whose numbers are not known get others, without conditions: NaN must reach no other member and no gradient.
 
-    def replace(array, other):
-        # What is shared is not known for anybody, or good for all.
-        mask = known if array.ndim > 1 and array.shape[0] == known.shape[0] > 1 else known.any()
-        return jnp.where(mask.reshape(mask.shape + (1,) * (array.ndim - mask.ndim)), array, other)
+    What all members share is known for all of them, or for nobody.
+    """
 
-    fill = Data(0, 0, 0, -jnp.inf, jnp.inf, 0, -jnp.inf, jnp.inf)
-    parts = [
-        jax.tree.map(lambda a, o=o: replace(a, o) if jnp.issubdtype(a.dtype, jnp.floating) else a, v)
-        for v, o in zip(data, fill, strict=True)
-    ]
-    return Data(*parts)
+    def vector(array, other):
+        return jnp.where(known if array.shape[-1] == len(known) else known.any(), array, other)
+
+    def matrix(array):
+        if array is None or isinstance(array, BCOO):
+            return jax.tree.map(
+                lambda a: jnp.where(known.any(), a, 0) if jnp.issubdtype(a.dtype, jnp.floating) else a, array
+            )
+        return jnp.where(known[:, None, None] if array.ndim == 3 else known.any(), array, 0)
+
+    return Data(
+        vector(data.y, 0),
+        matrix(data.A),
+        vector(data.b, 0),
+        vector(data.lower, -jnp.inf),
+        vector(data.upper, jnp.inf),
+        matrix(data.C),
+        vector(data.C_lower, -jnp.inf),
+        vector(data.C_upper, jnp.inf),
+    )
 
 
 def _tolerance(data: Data, tol: Any) -> Any:
     """Of a row, for each member: some rounding errors of its terms, unless given."""
     if tol is not None:
-        return jnp.full(data.y.shape[0], tol, data.y.dtype)
-    size = jnp.sqrt(jnp.sum(clip(data.y, data.lower, data.upper) ** 2, axis=-1))
-    terms = jnp.max(jnp.abs(data.b), axis=-1, initial=0) + polytope_solve.longest(data) * size
-    return jnp.broadcast_to(16 * jnp.finfo(data.y.dtype).eps * jnp.maximum(terms, 1e-30), data.y.shape[:1])
+        return jnp.full(data.y.shape[-1], tol, data.y.dtype)
+    size = jnp.sqrt(jnp.sum(clip(data.y, data.lower, data.upper) ** 2, axis=0))
+    terms = largest(data.b) + polytope_solve.longest(data) * size
+    return 16 * jnp.finfo(data.y.dtype).eps * jnp.maximum(terms, 1e-30)
 
 
 def _product(matrix: Any, x: Any) -> Any:

@@ -17,6 +17,7 @@ taken. A variable or a row that touches its bound without a force is counted as 
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +27,7 @@ from jax.experimental.sparse import BCOO
 from jaxsci.constraints import dual
 from jaxsci.constraints.compensated import shortfall
 from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS
-from jaxsci.constraints.dual import clip, times, transposed
+from jaxsci.constraints.dual import clip, largest, times, transposed
 from jaxsci.constraints.factor import Factor, row_lengths
 
 _PROXIMAL = 60  # steps for the slacks at most
@@ -34,23 +35,23 @@ _POLISH = 8  # Newton steps on the optimality conditions at most
 
 
 class Data(NamedTuple):
-    """The numbers of a batch; matrices that all members share have two axes, other arrays that they share a first axis of 1."""
+    """The numbers of a batch; matrices that all members share have two axes, other arrays that they share a last axis of 1."""
 
-    y: Any  # [B, n]
+    y: Any  # [n, B]
     A: Any  # [m, n] or [B, m, n], or None
-    b: Any  # [B or 1, m]
-    lower: Any  # [B or 1, n]
+    b: Any  # [m, B or 1]
+    lower: Any  # [n, B or 1]
     upper: Any
     C: Any  # [p, n] or [B, p, n], or None
-    C_lower: Any  # [B or 1, p]
+    C_lower: Any  # [p, B or 1]
     C_upper: Any
 
 
 class Warm(NamedTuple):
     """What the projection of a nearby point starts from."""
 
-    multipliers: Any  # of the rows of A, then C;  [B, m + p]
-    slack: Any  # C x;  [B, p]
+    multipliers: Any  # of the rows of A, then C;  [m + p, B]
+    slack: Any  # C x;  [p, B]
 
 
 class Nearest(NamedTuple):
@@ -60,36 +61,32 @@ class Nearest(NamedTuple):
     multipliers: Any
     status: Any
     steps: Any
-    slack: Any  # C x, [B, p]
+    slack: Any  # C x, [p, B]
     held: Any  # of each row of A and C: 2 an equation, -1 or 1 at a bound that pushes, 0 where nothing does
 
 
 def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_steps: int) -> Nearest:
     """The projection; not differentiable as such: see `attach`. `tol` [B] bounds the violation of a row."""
-    batch, dtype = data.y.shape[0], data.y.dtype
+    batch, dtype = data.y.shape[-1], data.y.dtype
     if factor is None:
-        none, done = jnp.zeros((batch, 0), dtype), jnp.full(batch, CONVERGED)
+        none, done = jnp.zeros((0, batch), dtype), jnp.full(batch, CONVERGED)
         return Nearest(clip(data.y, data.lower, data.upper), none, done, jnp.zeros_like(done), none, none.astype(jnp.int8))
     rows, scale = _rows(data, factor)
-    start = jnp.zeros((batch, factor.rows.shape[-2]), dtype) if warm is None else factor.contract(warm.multipliers)
+    start = jnp.zeros((factor.rows.shape[-2], batch), dtype) if warm is None else factor.contract(warm.multipliers)
     # What the dual can do; the rest is for the last Newton steps.
-    tol_rows = jnp.maximum(0.3 * tol / longest(data), 30 * jnp.finfo(dtype).eps * (1 + jnp.max(jnp.abs(data.y), axis=-1)))
-    equations = jnp.full((batch, 0 if data.A is None else data.A.shape[-2]), 2, jnp.int8)
+    tol_rows = jnp.maximum(0.3 * tol / longest(data), 30 * jnp.finfo(dtype).eps * (1 + largest(data.y)))
+    equations = jnp.full((_equations(data), batch), 2, jnp.int8)
     if data.C is None:
         found = dual.solve(rows, data.y, tol_rows, start, max_steps, climb=warm is None)
         status = jnp.where(_inconsistent(data, factor, tol), INFEASIBLE, found.status)
-        multipliers, steps, slack, held = (
-            factor.expand(found.multipliers),
-            found.steps,
-            jnp.zeros((batch, 0), dtype),
-            equations,
-        )
+        multipliers, steps = factor.expand(found.multipliers), found.steps
+        slack, held = jnp.zeros((0, batch), dtype), equations
     else:
         centre = clip(times(data.C, data.y) if warm is None else warm.slack, data.C_lower, data.C_upper) / scale
         multipliers, slack, status, steps = _proximal(data, rows, tol_rows, start, centre, max_steps, warm is None)
         multipliers = factor.expand(multipliers)
-        push = multipliers[:, equations.shape[1] :]
-        at = _at(slack, rows, data.y.shape[1])
+        push = multipliers[len(equations) :]
+        at = _at(slack, rows, len(data.y))
         held = join(equations, jnp.where(at * push < 0, at, 0).astype(jnp.int8))
         slack = slack * scale
     x, multipliers, status = _polish(data, factor, jnp.where(held == 0, 0, multipliers), held, status, tol)
@@ -97,24 +94,23 @@ def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_
 
 
 def _at(slack: Any, rows: dual.Rows, n: int) -> Any:
-    return jnp.where(slack <= rows.lower[:, n:], -1, jnp.where(slack >= rows.upper[:, n:], 1, 0))
+    return jnp.where(slack <= rows.lower[n:], -1, jnp.where(slack >= rows.upper[n:], 1, 0))
 
 
 def _rows(data: Data, factor: Factor) -> tuple[dual.Rows, Any]:
     """The rows of the solver, and how a point and slacks are put together."""
     if data.C is None:
         return dual.Rows(factor.rows, factor.reduce(data.b), data.lower, data.upper, factor.norm), None
-    p, n = data.C.shape[-2], data.y.shape[-1]
-    slack = factor.slack if factor.slack.ndim == 2 else factor.slack[None]
-    zeros = jnp.zeros((1, p), data.y.dtype)
+    slack = jnp.atleast_2d(factor.slack).T
+    zeros = jnp.zeros((len(slack), 1), data.y.dtype)
     right = zeros if data.A is None else join(data.b, zeros)
-    lower, upper = join(_spread(data.lower, n), data.C_lower / slack), join(_spread(data.upper, n), data.C_upper / slack)
+    lower, upper = join(data.lower, data.C_lower / slack), join(data.upper, data.C_upper / slack)
     return dual.Rows(factor.rows, factor.reduce(right), lower, upper, factor.norm), slack
 
 
 def _proximal(data: Data, rows: dual.Rows, tol: Any, start: Any, centre: Any, max_steps: int, cold: bool) -> Any:
     """Multipliers of the orthonormal rows and slacks, in the units of the rows."""
-    batch, n = data.y.shape
+    n, batch = data.y.shape
 
     def body(carry):
         count, multipliers, slack, moved, status, steps = carry
@@ -123,15 +119,15 @@ def _proximal(data: Data, rows: dual.Rows, tol: Any, start: Any, centre: Any, ma
         aim = jnp.maximum(tol, 0.01 * moved)  # no better than the slacks' next step deserves
         first = cold & (count == 0)
         found = dual.solve(rows, y, jnp.where(going, aim, jnp.inf), multipliers, max_steps, climb=first)
-        new = clip(slack + transposed(rows.matrix, found.multipliers)[:, n:], rows.lower[:, n:], rows.upper[:, n:])
-        moved = jnp.max(jnp.abs(new - slack), axis=-1, initial=0)
+        new = clip(slack + transposed(rows.matrix, found.multipliers)[n:], rows.lower[n:], rows.upper[n:])
+        moved = largest(new - slack)
         settled = (moved <= 30 * tol) & (aim <= tol)  # a loose solution may leave slacks where they are
         after = jnp.where(found.status == CONVERGED, jnp.where(settled, CONVERGED, MAX_STEPS), found.status)
-        keep = lambda new, old: jnp.where(going.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)  # noqa: E731
+        keep = lambda new, old: jnp.where(going, new, old)  # noqa: E731
         new = (keep(found.multipliers, multipliers), keep(new, slack), moved, keep(after, status))
         return count + 1, *new, steps + jnp.where(going, found.steps, 0)
 
-    size = 1e-2 * (1 + jnp.max(jnp.abs(data.y), axis=-1))
+    size = 1e-2 * (1 + largest(data.y))
     carry = (0, start, centre, size, jnp.full(batch, MAX_STEPS), jnp.zeros(batch, int))
     _, multipliers, slack, _, status, steps = jax.lax.while_loop(
         lambda c: (c[0] < _PROXIMAL) & (c[4] == MAX_STEPS).any(), body, carry
@@ -154,14 +150,14 @@ def _polish(data: Data, factor: Factor, multipliers: Any, held: Any, status: Any
         step = solve_active(data, factor, free, held, short(x, accurate), aim)
         # On the point itself: adding to the multipliers and starting from y again would round once more.
         new = clip(x + jnp.where(free, _transposed(data, step), 0), data.lower, data.upper)
-        after = jnp.max(jnp.abs(short(new, accurate)), axis=-1, initial=0)
+        after = largest(short(new, accurate))
         better = going & (after < 0.5 * before)
-        pick = lambda a, b: jnp.where(better.reshape((-1,) + (1,) * (a.ndim - 1)), a, b)  # noqa: E731
+        pick = lambda a, b: jnp.where(better, a, b)  # noqa: E731
         new = (pick(new, x), pick(multipliers + step, multipliers), pick(after, before))
         return count + 1, *new, better & (accurate | (after > tol))
 
     x = clip(z, data.lower, data.upper)
-    before = jnp.max(jnp.abs(short(x, accurate)), axis=-1, initial=0)
+    before = largest(short(x, accurate))
     carry = (0, x, multipliers, before, (status == CONVERGED) & (accurate | (before > tol)))
     _, x, multipliers, *_ = jax.lax.while_loop(lambda c: (c[0] < _POLISH) & c[-1].any(), body, carry)
     return x, multipliers, status
@@ -201,20 +197,22 @@ def solve_active(data: Data, factor: Factor, free: Any, held: Any, right: Any, a
     on = held != 0
     aim = (1e-12 if right.dtype == jnp.float64 else 1e-6) if aim is None else aim
 
-    def product(w):
-        inner = _rows_times(data, jnp.where(free, _transposed(data, jnp.where(on, w, 0)), 0))
+    def product(matrices, w):
+        given = data._replace(A=matrices[0], C=matrices[1])
+        inner = _rows_times(given, jnp.where(free, _transposed(given, jnp.where(on, w, 0)), 0))
         return jnp.where(on, inner, w)
 
     def solve(_, right):
         if data.C is None:
-            mask = jax.lax.stop_gradient(free)
-            return factor.expand(dual.normal_solve(factor.rows, mask, factor.reduce(right), aim))
+            return factor.expand(dual.normal_solve(factor.rows, free, factor.reduce(right), aim))
         # Rows come and go with what is active: only their lengths are taken out.
         scale = 1 / jnp.maximum(_row_lengths(data), jnp.finfo(right.dtype).tiny)
-        inner = lambda p: scale * product(scale * p)  # noqa: E731
-        return scale * dual.conjugate_gradients(inner, scale * right, aim, 2 * right.shape[-1] + 10)
+        scaled = lambda matrices, p: matrices[2] * product(matrices, matrices[2] * p)  # noqa: E731
+        return scale * dual.refined(scaled, (data.A, data.C, scale), scale * right, aim)
 
-    return jax.lax.custom_linear_solve(product, jnp.where(on, right, 0), solve, symmetric=True)
+    matrices = (data.A, data.C)
+    right = jnp.where(on, right, 0)
+    return jax.lax.custom_linear_solve(functools.partial(product, matrices), right, solve, symmetric=True)
 
 
 def violation(data: Data, x: Any) -> Any:
@@ -224,23 +222,23 @@ def violation(data: Data, x: Any) -> Any:
     def short(matrix, right):
         return shortfall(matrix, x, right) if accurate and not isinstance(matrix, BCOO) else right - times(matrix, x)
 
-    worst = jnp.zeros(x.shape[0], x.dtype)
+    worst = jnp.zeros(x.shape[-1], x.dtype)
     if data.A is not None:
-        worst = jnp.max(jnp.abs(short(data.A, data.b)), axis=-1, initial=0)
+        worst = largest(short(data.A, data.b))
     if data.C is not None:
-        value = -short(data.C, jnp.zeros((1, data.C.shape[-2]), x.dtype))
-        worst = jnp.maximum(worst, jnp.max(jnp.maximum(data.C_lower - value, value - data.C_upper), axis=-1, initial=0))
+        value = -short(data.C, jnp.zeros((data.C.shape[-2], 1), x.dtype))
+        worst = jnp.maximum(worst, jnp.max(jnp.maximum(data.C_lower - value, value - data.C_upper), axis=0, initial=0))
     return worst
 
 
 def join(*parts: Any) -> Any:
-    """Side by side along the last axis, a first axis of 1 spread to the others' batch."""
-    batch = max(part.shape[0] for part in parts)
-    return jnp.concatenate([jnp.broadcast_to(part, (batch, part.shape[1])) for part in parts], axis=1)
+    """One above the other, a last axis of 1 spread to the others' batch."""
+    batch = max(part.shape[-1] for part in parts)
+    return jnp.concatenate([jnp.broadcast_to(part, (len(part), batch)) for part in parts])
 
 
-def _spread(array: Any, n: int) -> Any:
-    return jnp.broadcast_to(array, (array.shape[0], n))
+def _equations(data: Data) -> int:
+    return 0 if data.A is None else data.A.shape[-2]
 
 
 def _rows_times(data: Data, x: Any) -> Any:
@@ -248,17 +246,17 @@ def _rows_times(data: Data, x: Any) -> Any:
 
 
 def _transposed(data: Data, multipliers: Any) -> Any:
-    m = 0 if data.A is None else data.A.shape[-2]
-    total = 0.0 if data.A is None else transposed(data.A, multipliers[:, :m])
-    return total if data.C is None else total + transposed(data.C, multipliers[:, m:])
+    m = _equations(data)
+    total = 0.0 if data.A is None else transposed(data.A, multipliers[:m])
+    return total if data.C is None else total + transposed(data.C, multipliers[m:])
 
 
 def _target(data: Data, held: Any) -> Any:
     """What the rows that are held are to be."""
     if data.C is None:
         return data.b
-    m = 0 if data.A is None else data.A.shape[-2]
-    at = jnp.where(held[:, m:] < 0, data.C_lower, jnp.where(held[:, m:] > 0, data.C_upper, 0))
+    m = _equations(data)
+    at = jnp.where(held[m:] < 0, data.C_lower, jnp.where(held[m:] > 0, data.C_upper, 0))
     return at if data.A is None else join(data.b, at)
 
 
@@ -267,28 +265,27 @@ def _short(data: Data, held: Any, x: Any, accurate: bool = False) -> Any:
     target = _target(data, held)
     if not accurate:
         return target - _rows_times(data, x)
-    m = 0 if data.A is None else data.A.shape[-2]
-    parts = [(data.A, target[:, :m]), (data.C, target[:, m:])]
+    m = _equations(data)
+    parts = [(data.A, target[:m]), (data.C, target[m:])]
     return join(*(shortfall(matrix, x, right) for matrix, right in parts if matrix is not None))
 
 
 def _row_lengths(data: Data) -> Any:
     found = (row_lengths(jax.lax.stop_gradient(matrix)) for matrix in (data.A, data.C) if matrix is not None)
-    return join(*(lengths if lengths.ndim == 2 else lengths[None] for lengths in found))
+    return join(*(jnp.atleast_2d(lengths).T for lengths in found))
 
 
 def longest(data: Data) -> Any:
     """The length of the longest row;  [B or 1]."""
     if data.A is None and data.C is None:
         return jnp.zeros(1, data.y.dtype)
-    return jnp.maximum(jnp.max(_row_lengths(data), axis=-1), jnp.finfo(data.y.dtype).tiny)
+    return jnp.maximum(jnp.max(_row_lengths(data), axis=0), jnp.finfo(data.y.dtype).tiny)
 
 
 def _inconsistent(data: Data, factor: Factor, tol: Any) -> Any:
     """Dependent rows with contradictory right-hand sides: b is not in the range of A."""
     if factor.right.ndim < 2:  # sparse: the certificate of `dual` finds it
-        return jnp.zeros(data.y.shape[0], bool)
+        return jnp.zeros(data.y.shape[-1], bool)
     reached = factor.restore(factor.reduce(data.b))
-    size = jnp.max(jnp.abs(data.b), axis=-1, initial=0)
-    rounding = 1e3 * jnp.finfo(data.y.dtype).eps * size
-    return jnp.max(jnp.abs(data.b - reached), axis=-1, initial=0) > jnp.maximum(tol, rounding)
+    rounding = 1e3 * jnp.finfo(data.y.dtype).eps * largest(data.b)
+    return largest(data.b - reached) > jnp.maximum(tol, rounding)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before LAPACK is loaded: its threads wait by spinning, which costs a hundredfold for small QRs on a machine that is shared.
@@ -17,6 +18,25 @@ from jaxsci.problems import CATALOGUE
 
 # Set before anything is traced: the tests work in float64 and say so where they do not (`with jax.enable_x64(False)`).
 jax.config.update("jax_enable_x64", True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The default tests spend their time compiling small programs: without the compiler's optimisations they take half of it.
+
+    The slow ones, and the benchmarks, run what users run.
+    """
+    if "not slow" in config.option.markexpr and "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _room_for_programs() -> Iterator[None]:
+    """Every compiled program keeps pieces of memory mapped, and Linux allows 65,530 of those to a process."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 40_000:
+        jax.clear_caches()
+
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

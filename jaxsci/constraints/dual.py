@@ -155,11 +155,6 @@ def refined(product: Callable[[Any, Any], Any], matrices: Any, right: Any, tol: 
     return w + conjugate_gradients(lambda p: product(matrices, p), left, goal / jnp.where(size > 0, size, 1), steps)
 
 
-def normal_solve(matrix: Any, free: Any, right: Any, tol: Any) -> Any:
-    """(Q D Q^T) w = right, where `free` is the diagonal of D;  [rows, B]."""
-    return refined(lambda matrix, w: times(matrix, jnp.where(free, transposed(matrix, w), 0)), matrix, right, tol)
-
-
 def low(tree: Any) -> Any:
     """Floating-point arrays in float32."""
     cast = lambda leaf: leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf  # noqa: E731

@@ -5,9 +5,11 @@ r"""Rows made orthonormal: what the projections on one polytope share.
 Dependent rows drop out with their singular values, so that a matrix without full rank needs no other treatment. A sparse matrix
 stays sparse: its rows are scaled to unit length instead, and |Q| is estimated.
 
-Rows with two bounds,  l <= C x <= u,  become equations with a bounded slack:  C x - k s = 0, l <= k s <= u. The
-length k of the slack's column is free; k = 10 |C_i| makes the slacks' proximal iteration gain a factor of about a hundred a
-step (`jaxsci.constraints.polytope_solve`).
+Rows with two bounds,  l <= C x <= u,  have two forms. *Triangular*: with C = E Q + S R, the rows of R of unit length and
+orthogonal to Q, what is active of [A, C] becomes what is active of [Q, R], which is far better conditioned (a conjugate-gradient
+solve with a fifth of 100 rows active takes a quarter of the steps). *Lifted*: as equations with a bounded slack, C x - k s = 0,
+l <= k s <= u. The length k of the slack's column is free; k = 10 |C_i| makes the slacks' proximal iteration gain a factor of
+about a hundred a step (`jaxsci.constraints.polytope_solve`).
 """
 
 from __future__ import annotations
@@ -24,12 +26,11 @@ _SLACK = 10.0
 
 
 class Factor(NamedTuple):
-    """Orthonormal rows with what leads to them; never differentiated."""
+    """Better rows Q, and what leads to them: A = left Q, Q = right^T A; never differentiated."""
 
-    rows: Any  # Q: [r, N], [B, r, N] or BCOO;  N counts the slacks
-    right: Any  # W = U / S, c = W^T b:  [m, r] or [B, m, r]; a vector [m] where Q is sparse: scales
-    left: Any  # U S:  multipliers of A to those of Q;  of the shape of `right`
-    slack: Any  # k, [p] or [B, p];  of length 0 without any
+    rows: Any  # Q: [r, n], [B, r, n] or BCOO
+    right: Any  # c = right^T b:  [m, r] or [B, m, r]; a vector [m] where Q is sparse: scales
+    left: Any  # of the shape of `right`
     norm: Any  # |Q|, [] or [B]
 
     def reduce(self, b: Any) -> Any:
@@ -49,21 +50,70 @@ class Factor(NamedTuple):
         return _apply(self.left, multipliers)
 
 
-def factor(A: Any, C: Any) -> Factor:
-    """The factor of the rows of A, and of C with slacks; either may be None, not both."""
+class Factors(NamedTuple):
+    """Of a polytope's rows: of A alone, or both forms with C."""
+
+    active: Factor  # of A, or [A, C] in triangular form
+    lifted: Any  # a Factor, or None without C: [[A, 0], [C, -k]] made orthonormal
+    slack: Any  # k, [p] or [B, p]
+
+
+def factors(A: Any, C: Any) -> Factors:
+    """The factors of the rows of A, and of C; either may be None, not both."""
     A, C = jax.lax.stop_gradient((A, C))
-    slack = jnp.zeros(0) if C is None else _SLACK * jnp.maximum(row_lengths(C), jnp.finfo(C.dtype).tiny)
-    matrix = A if C is None else _lifted(A, C, slack)
+    if C is None:
+        return Factors(_orthonormal(A), None, jnp.zeros(0, A.dtype))
+    slack = _SLACK * jnp.maximum(row_lengths(C), jnp.finfo(C.dtype).tiny)
+    return Factors(_triangular(A, C), _orthonormal(_lifted(A, C, slack)), slack)
+
+
+def _orthonormal(matrix: Any) -> Factor:
     if isinstance(matrix, BCOO):
         lengths = row_lengths(matrix)
         scale = jnp.where(lengths > 0, 1 / jnp.where(lengths > 0, lengths, 1), 0)
         rows = BCOO((matrix.data * scale[matrix.indices[:, 0]], matrix.indices), shape=matrix.shape)
-        return Factor(rows, scale, lengths, slack, _norm(rows))
+        return Factor(rows, scale, lengths, _norm(rows))
     U, S, Vt = jnp.linalg.svd(matrix, full_matrices=False)
     kept = max(matrix.shape[-2:]) * jnp.finfo(S.dtype).eps * S[..., :1] < S
     inverse = jnp.where(kept, 1 / jnp.where(kept, S, 1), 0)
     rows = jnp.where(kept[..., None], Vt, 0)
-    return Factor(rows, U * inverse[..., None, :], U * jnp.where(kept, S, 0)[..., None, :], slack, jnp.ones((), S.dtype))
+    return Factor(rows, U * inverse[..., None, :], U * jnp.where(kept, S, 0)[..., None, :], jnp.ones((), S.dtype))
+
+
+def _triangular(A: Any, C: Any) -> Factor:
+    """Of [A, C]: rows [Q, R] with C = E Q + S R."""
+    if isinstance(A, BCOO) or isinstance(C, BCOO):  # rows of unit length are what stays sparse
+        return _orthonormal(C if A is None else bcoo_concatenate([_sparse(A), _sparse(C)], dimension=0))
+    n, p = C.shape[-1], C.shape[-2]
+    diagonal = lambda entries: entries[..., None] * jnp.eye(p, dtype=C.dtype)  # noqa: E731
+    norm = jnp.sqrt(jnp.asarray(1.0 + p, C.dtype))
+    if A is None:
+        lengths = jnp.maximum(row_lengths(C), jnp.finfo(C.dtype).tiny)
+        return Factor(C / lengths[..., None], diagonal(1 / lengths), diagonal(lengths), norm)
+    base = _orthonormal(A)
+    turned = lambda matrix: jnp.swapaxes(matrix, -1, -2)  # noqa: E731
+    along = C @ turned(base.rows)  # E
+    across = C - along @ base.rows
+    lengths = row_lengths(across)
+    kept = lengths > 8 * n * jnp.finfo(C.dtype).eps * row_lengths(C)  # else a combination of the rows of A
+    inverse = jnp.where(kept, 1 / jnp.where(kept, lengths, 1), 0)
+    corner = -(base.right @ turned(along)) * inverse[..., None, :]
+    rows = _blocks([[base.rows], [across * inverse[..., None]]])
+    right = _blocks([[base.right, corner], [jnp.zeros((p, base.rows.shape[-2]), C.dtype), diagonal(inverse)]])
+    left = _blocks(
+        [
+            [base.left, jnp.zeros((A.shape[-2], p), C.dtype)],
+            [along, diagonal(jnp.where(kept, lengths, 0))],
+        ]
+    )
+    return Factor(rows, right, left, norm)
+
+
+def _blocks(blocks: list[list[Any]]) -> Any:
+    """A matrix of matrices, which may belong to all members or to each."""
+    batch = jnp.broadcast_shapes(*(block.shape[:-2] for row in blocks for block in row))
+    spread = lambda block: jnp.broadcast_to(block, (*batch, *block.shape[-2:]))  # noqa: E731
+    return jnp.concatenate([jnp.concatenate([spread(block) for block in row], axis=-1) for row in blocks], axis=-2)
 
 
 def _apply(matrix: Any, b: Any) -> Any:
@@ -83,21 +133,18 @@ def _lifted(A: Any, C: Any, slack: Any) -> Any:
     p = slack.shape[-1]
     if isinstance(C, BCOO) or isinstance(A, BCOO):
         diagonal = BCOO((-slack, jnp.stack([jnp.arange(p)] * 2, axis=1)), shape=(p, p))
-        C = C if isinstance(C, BCOO) else BCOO.fromdense(C)
-        below = bcoo_concatenate([C, diagonal], dimension=1)
+        below = bcoo_concatenate([_sparse(C), diagonal], dimension=1)
         if A is None:
             return below
-        A = A if isinstance(A, BCOO) else BCOO.fromdense(A)
+        A = _sparse(A)
         empty = BCOO((jnp.zeros(0, A.dtype), jnp.zeros((0, 2), A.indices.dtype)), shape=(A.shape[0], p))
         return bcoo_concatenate([bcoo_concatenate([A, empty], dimension=1), below], dimension=0)
-    diagonal = -slack[..., None] * jnp.eye(p, dtype=C.dtype)
-    batch = jnp.broadcast_shapes(C.shape[:-2], *(() if A is None else (A.shape[:-2],)))
-    spread = lambda array: jnp.broadcast_to(array, (*batch, *array.shape[-2:]))  # noqa: E731
-    below = jnp.concatenate([spread(C), spread(diagonal)], axis=-1)
-    if A is None:
-        return below
-    above = jnp.concatenate([A, jnp.zeros((*A.shape[:-1], p), A.dtype)], axis=-1)
-    return jnp.concatenate([spread(above), below], axis=-2)
+    below = [C, -slack[..., None] * jnp.eye(p, dtype=C.dtype)]
+    return _blocks([below] if A is None else [[A, jnp.zeros((A.shape[-2], p), C.dtype)], below])
+
+
+def _sparse(matrix: Any) -> BCOO:
+    return matrix if isinstance(matrix, BCOO) else BCOO.fromdense(matrix)
 
 
 def _norm(rows: BCOO) -> Any:

@@ -23,7 +23,7 @@ from jaxsci.constraints.constraint import (
     constraint,
 )
 from jaxsci.constraints.dual import clip, largest
-from jaxsci.constraints.factor import Factor, factor
+from jaxsci.constraints.factor import Factors, factors
 from jaxsci.constraints.polytope_solve import Data, Warm
 
 _MAX_STEPS = 200
@@ -71,7 +71,7 @@ class Polytope(Constraint):
     C: Any = None
     C_lower: Any = None
     C_upper: Any = None
-    factor: Factor | None = None  # filled by `prepare`
+    factors: Factors | None = None  # filled by `prepare`
 
     def __post_init__(self):
         for name in ("A", "b", "lower", "upper", "C", "C_lower", "C_upper"):
@@ -108,7 +108,7 @@ class Polytope(Constraint):
         """With the factorisation of A and C."""
         if self.A is None and self.C is None:
             return self
-        return dataclasses.replace(self, factor=factor(self.A, self.C))
+        return dataclasses.replace(self, factors=factors(self.A, self.C))
 
     def residual(self, x: Any) -> Any:
         """A x - b, then the positive parts of what is outside the bounds of x and of C x."""
@@ -136,9 +136,9 @@ class Polytope(Constraint):
         known = _finite(jax.lax.stop_gradient(data))
         data = _replaced(data, known)
         fixed = jax.lax.stop_gradient(data)
-        shared = self.factor
+        shared = self.factors
         if shared is None:
-            shared = None if data.A is None and data.C is None else factor(fixed.A, fixed.C)
+            shared = None if data.A is None and data.C is None else factors(fixed.A, fixed.C)
         shared = jax.lax.stop_gradient(shared)
         tol = _tolerance(fixed, tol)
         if warm is not None:

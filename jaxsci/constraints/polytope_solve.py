@@ -1,9 +1,12 @@
 r"""The nearest point of {A x = b, cl <= C x <= cu, l <= x <= u} for a batch, and its derivative.
 
-Forward: `jaxsci.constraints.dual` on orthonormal rows. Rows with two bounds have slacks s, which the distance does not count; a
-proximal iteration makes it strongly convex in them, s_new = argmin |x - y|^2 + |s - s_old|^2 and the constraints. Then Newton
-steps on the optimality conditions with the active rows and bounds that were found: they end at round-off, in float32 by
-residuals that carry their rounding errors along.
+Forward, without rows C: `jaxsci.constraints.dual` on orthonormal rows, then Newton steps on the optimality conditions with the
+active bounds that were found: they end at round-off, in float32 by residuals that carry their rounding errors along.
+
+With rows C a primal-dual active set (semismooth Newton steps on all conditions at once, no line search) finds rows and bounds,
+as a rule in about six steps; the optimality conditions are then checked in full precision. Members that fail, infeasible ones
+among them, go a way that always ends: slacks s for the rows, which the distance does not count, and a proximal iteration that
+makes it strongly convex in them, s_new = argmin |x - y|^2 + |s - s_old|^2 and the constraints, by the solver above.
 
 Derivative: with the multipliers lambda, the solution is x = clip(y + G^T lambda, l, u), G the rows of A and the active ones of C,
 and G x = g. So, D the diagonal of what is strictly between its bounds,
@@ -11,13 +14,13 @@ and G x = g. So, D the diagonal of what is strictly between its bounds,
     (G D G^T) dlambda = dg - dG x - G D (dy + dG^T lambda) - G (dl at the lower bounds, du at the upper ones)
     dx = D (dy + dG^T lambda + G^T dlambda) + dl, du at their bounds,
 
-one symmetric solve, linear in the tangents and therefore transposable. Where G D G^T is singular, its least-norm solution is
-taken. A variable or a row that touches its bound without a force is counted as held (variable) or free (row).
+one symmetric solve (in the triangular form of the rows), linear in the tangents and therefore transposable. Where G D G^T is
+singular, its least-norm solution is taken. A variable or a row that touches its bound without a force is counted as held
+(variable) or free (row).
 """
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -28,8 +31,10 @@ from jaxsci.constraints import dual
 from jaxsci.constraints.compensated import shortfall
 from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS
 from jaxsci.constraints.dual import clip, largest, times, transposed
-from jaxsci.constraints.factor import Factor, row_lengths
+from jaxsci.constraints.factor import Factors, row_lengths
 
+_ACTIVE = 20  # steps of the active set at most
+_COARSE = 1e-3  # accuracy of those
 _PROXIMAL = 60  # steps for the slacks at most
 _POLISH = 8  # Newton steps on the optimality conditions at most
 
@@ -65,60 +70,104 @@ class Nearest(NamedTuple):
     held: Any  # of each row of A and C: 2 an equation, -1 or 1 at a bound that pushes, 0 where nothing does
 
 
-def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_steps: int) -> Nearest:
+def nearest(data: Data, factors: Factors | None, tol: Any, warm: Warm | None, max_steps: int) -> Nearest:
     """The projection; not differentiable as such: see `attach`. `tol` [B] bounds the violation of a row."""
     batch, dtype = data.y.shape[-1], data.y.dtype
-    if factor is None:
+    if factors is None:
         none, done = jnp.zeros((0, batch), dtype), jnp.full(batch, CONVERGED)
         return Nearest(clip(data.y, data.lower, data.upper), none, done, jnp.zeros_like(done), none, none.astype(jnp.int8))
-    rows, scale = _rows(data, factor)
-    start = jnp.zeros((factor.rows.shape[-2], batch), dtype) if warm is None else factor.contract(warm.multipliers)
     # What the dual can do; the rest is for the last Newton steps.
     tol_rows = jnp.maximum(0.3 * tol / longest(data), 30 * jnp.finfo(dtype).eps * (1 + largest(data.y)))
     equations = jnp.full((_equations(data), batch), 2, jnp.int8)
     if data.C is None:
+        factor = factors.active
+        start = jnp.zeros((factor.rows.shape[-2], batch), dtype) if warm is None else factor.contract(warm.multipliers)
+        rows = dual.Rows(factor.rows, factor.reduce(data.b), data.lower, data.upper, factor.norm)
         found = dual.solve(rows, data.y, tol_rows, start, max_steps, climb=warm is None)
-        status = jnp.where(_inconsistent(data, factor, tol), INFEASIBLE, found.status)
-        multipliers, steps = factor.expand(found.multipliers), found.steps
-        slack, held = jnp.zeros((0, batch), dtype), equations
-    else:
-        centre = clip(times(data.C, data.y) if warm is None else warm.slack, data.C_lower, data.C_upper) / scale
-        multipliers, slack, status, steps = _proximal(data, rows, tol_rows, start, centre, max_steps, warm is None)
-        multipliers = factor.expand(multipliers)
-        push = multipliers[len(equations) :]
-        at = _at(slack, rows, len(data.y))
-        held = join(equations, jnp.where(at * push < 0, at, 0).astype(jnp.int8))
-        slack = slack * scale
-    x, multipliers, status = _polish(data, factor, jnp.where(held == 0, 0, multipliers), held, status, tol)
-    return Nearest(x, multipliers, status, steps, slack, held)
+        status = jnp.where(_inconsistent(data, factors, tol), INFEASIBLE, found.status)
+        x, multipliers = _polish(data, factors, factor.expand(found.multipliers), equations, status == CONVERGED, tol)
+        return Nearest(x, multipliers, status, found.steps, jnp.zeros((0, batch), dtype), equations)
+
+    start = jnp.zeros((len(equations) + data.C.shape[-2], batch), dtype) if warm is None else warm.multipliers
+    multipliers, held, steps = _active_set(dual.low(data), dual.low(factors), dual.low(start), max_steps)
+    x, multipliers = _polish(data, factors, multipliers.astype(dtype), held, jnp.full(batch, True), tol)
+    optimal = _optimal(data, x, multipliers, held, tol)
+    slow = _proximal(data, factors, tol_rows, max_steps, optimal)
+    found = join(equations, slow.at)
+    others, pushes = _polish(data, factors, slow.multipliers, found, ~optimal & (slow.status == CONVERGED), tol)
+    pick = lambda quick, other: jnp.where(optimal, quick, other)  # noqa: E731
+    slack = pick(clip(times(data.C, x), data.C_lower, data.C_upper), slow.slack)
+    status = pick(CONVERGED, slow.status)
+    return Nearest(pick(x, others), pick(multipliers, pushes), status, steps + slow.steps, slack, pick(held, found))
 
 
-def _at(slack: Any, rows: dual.Rows, n: int) -> Any:
-    return jnp.where(slack <= rows.lower[n:], -1, jnp.where(slack >= rows.upper[n:], 1, 0))
+def _active_set(data: Data, factors: Factors, multipliers: Any, max_steps: int) -> tuple[Any, Any, Any]:
+    """Multipliers, what holds, and steps: semismooth Newton steps on all of the optimality conditions.
+
+    A row of C is taken to be at a bound where  C_i x - |C_i|^2 nu_i  is beyond it: it is violated, or pushes.
+    """
+    squares = jnp.square(jnp.atleast_2d(row_lengths(data.C)).T)
+    m, batch = _equations(data), data.y.shape[-1]
+    small = 1e-5 * (1 + largest(data.y)) * longest(data)
+
+    def body(carry):
+        count, multipliers, held, free, going, steps = carry
+        x = clip(data.y + _transposed(data, multipliers), data.lower, data.upper)
+        beyond = times(data.C, x) - squares * multipliers[m:]
+        at = jnp.where(beyond > data.C_upper, 1, jnp.where(beyond < data.C_lower, -1, 0)).astype(jnp.int8)
+        after = join(held[:m], at)
+        multipliers = jnp.where(after == 0, 0, multipliers)
+        z = data.y + _transposed(data, multipliers)
+        inside = (z > data.lower) & (z < data.upper)
+        short = jnp.where(after == 0, 0, _short(data, after, clip(z, data.lower, data.upper)))
+        same = (after == held).all(0) & (inside == free).all(0)
+        going &= ~(same & (largest(short) <= small))
+        step = solve_active(data, factors, inside, after, jnp.where(going, short, 0), _COARSE)
+        return count + 1, multipliers + step, after, inside, going, steps + going
+
+    held = join(jnp.full((m, batch), 2, jnp.int8), jnp.zeros((squares.shape[0], batch), jnp.int8))
+    going = jnp.full(batch, True)
+    carry = (0, multipliers, held, jnp.zeros(data.y.shape, bool), going, jnp.zeros(batch, int))
+    limit = min(_ACTIVE, max_steps)
+    _, multipliers, held, *_, steps = jax.lax.while_loop(lambda c: (c[0] < limit) & c[4].any(), body, carry)
+    return jnp.where(held == 0, 0, multipliers), held, steps
 
 
-def _rows(data: Data, factor: Factor) -> tuple[dual.Rows, Any]:
-    """The rows of the solver, and how a point and slacks are put together."""
-    if data.C is None:
-        return dual.Rows(factor.rows, factor.reduce(data.b), data.lower, data.upper, factor.norm), None
-    slack = jnp.atleast_2d(factor.slack).T
-    zeros = jnp.zeros((len(slack), 1), data.y.dtype)
-    right = zeros if data.A is None else join(data.b, zeros)
-    lower, upper = join(data.lower, data.C_lower / slack), join(data.upper, data.C_upper / slack)
-    return dual.Rows(factor.rows, factor.reduce(right), lower, upper, factor.norm), slack
+def _optimal(data: Data, x: Any, multipliers: Any, held: Any, tol: Any) -> Any:
+    """Which members satisfy all of the optimality conditions."""
+    m = _equations(data)
+    z = clip(data.y + _transposed(data, multipliers), data.lower, data.upper)
+    rounding = 1e3 * jnp.finfo(x.dtype).eps * (1 + largest(data.y) + largest(x))
+    push = jnp.where(held[m:] == 0, 0, held[m:] * multipliers[m:]) <= 0
+    return (violation(data, x) <= tol) & (largest(z - x) <= rounding + tol / longest(data)) & push.all(0)
 
 
-def _proximal(data: Data, rows: dual.Rows, tol: Any, start: Any, centre: Any, max_steps: int, cold: bool) -> Any:
-    """Multipliers of the orthonormal rows and slacks, in the units of the rows."""
+class _Slow(NamedTuple):
+    """What the proximal iteration found."""
+
+    multipliers: Any  # of the rows of A, then C
+    slack: Any
+    at: Any  # of the rows of C: -1 or 1 at a bound that pushes
+    status: Any
+    steps: Any
+
+
+def _proximal(data: Data, factors: Factors, tol: Any, max_steps: int, done: Any) -> _Slow:
+    """The iteration for the slacks, of the members that are not done."""
     n, batch = data.y.shape
+    m, lifted = _equations(data), factors.lifted
+    scale = jnp.atleast_2d(factors.slack).T
+    zeros = jnp.zeros((len(scale), 1), data.y.dtype)
+    right = zeros if data.A is None else join(data.b, zeros)
+    lower, upper = join(data.lower, data.C_lower / scale), join(data.upper, data.C_upper / scale)
+    rows = dual.Rows(lifted.rows, lifted.reduce(right), lower, upper, lifted.norm)
 
     def body(carry):
         count, multipliers, slack, moved, status, steps = carry
         going = status == MAX_STEPS
         y = join(data.y, slack)
         aim = jnp.maximum(tol, 0.01 * moved)  # no better than the slacks' next step deserves
-        first = cold & (count == 0)
-        found = dual.solve(rows, y, jnp.where(going, aim, jnp.inf), multipliers, max_steps, climb=first)
+        found = dual.solve(rows, y, jnp.where(going, aim, jnp.inf), multipliers, max_steps, climb=count == 0)
         new = clip(slack + transposed(rows.matrix, found.multipliers)[n:], rows.lower[n:], rows.upper[n:])
         moved = largest(new - slack)
         settled = (moved <= 30 * tol) & (aim <= tol)  # a loose solution may leave slacks where they are
@@ -127,17 +176,23 @@ def _proximal(data: Data, rows: dual.Rows, tol: Any, start: Any, centre: Any, ma
         new = (keep(found.multipliers, multipliers), keep(new, slack), moved, keep(after, status))
         return count + 1, *new, steps + jnp.where(going, found.steps, 0)
 
+    start = jnp.zeros((lifted.rows.shape[-2], batch), data.y.dtype)
+    centre = clip(times(data.C, data.y), data.C_lower, data.C_upper) / scale
     size = 1e-2 * (1 + largest(data.y))
-    carry = (0, start, centre, size, jnp.full(batch, MAX_STEPS), jnp.zeros(batch, int))
+    carry = (0, start, centre, size, jnp.where(done, CONVERGED, MAX_STEPS), jnp.zeros(batch, int))
     _, multipliers, slack, _, status, steps = jax.lax.while_loop(
         lambda c: (c[0] < _PROXIMAL) & (c[4] == MAX_STEPS).any(), body, carry
     )
-    return multipliers, slack, status, steps
+    multipliers = lifted.expand(multipliers)
+    at = jnp.where(slack <= rows.lower[n:], -1, jnp.where(slack >= rows.upper[n:], 1, 0))
+    at = jnp.where(at * multipliers[m:] < 0, at, 0).astype(jnp.int8)
+    multipliers = jnp.where(join(jnp.ones((m, batch), bool), at != 0), multipliers, 0)
+    return _Slow(multipliers, slack * scale, at, status, steps)
 
 
-def _polish(data: Data, factor: Factor, multipliers: Any, held: Any, status: Any, tol: Any) -> tuple[Any, Any, Any]:
-    """Newton steps on the optimality conditions, as long as they help."""
-    accurate = data.y.dtype == jnp.float32 and not isinstance(factor.rows, BCOO)
+def _polish(data: Data, factors: Factors, multipliers: Any, held: Any, going: Any, tol: Any) -> tuple[Any, Any]:
+    """Newton steps on the optimality conditions with what is active, as long as they help: the point and its multipliers."""
+    accurate = data.y.dtype == jnp.float32 and not isinstance(factors.active.rows, BCOO)
     z = data.y + _transposed(data, multipliers)
     free = (z > data.lower) & (z < data.upper)
 
@@ -147,7 +202,7 @@ def _polish(data: Data, factor: Factor, multipliers: Any, held: Any, status: Any
     def body(carry):
         count, x, multipliers, before, going = carry
         aim = jnp.maximum(0.1 * tol / jnp.maximum(before, tol), 30 * jnp.finfo(x.dtype).eps)
-        step = solve_active(data, factor, free, held, short(x, accurate), aim)
+        step = solve_active(data, factors, free, held, jnp.where(going, short(x, accurate), 0), aim)
         # On the point itself: adding to the multipliers and starting from y again would round once more.
         new = clip(x + jnp.where(free, _transposed(data, step), 0), data.lower, data.upper)
         after = largest(short(new, accurate))
@@ -158,22 +213,22 @@ def _polish(data: Data, factor: Factor, multipliers: Any, held: Any, status: Any
 
     x = clip(z, data.lower, data.upper)
     before = largest(short(x, accurate))
-    carry = (0, x, multipliers, before, (status == CONVERGED) & (accurate | (before > tol)))
+    carry = (0, x, multipliers, before, going & (accurate | (before > tol)))
     _, x, multipliers, *_ = jax.lax.while_loop(lambda c: (c[0] < _POLISH) & c[-1].any(), body, carry)
-    return x, multipliers, status
+    return x, multipliers
 
 
 @jax.custom_jvp
-def attach(data: Data, factor: Factor, x: Any, multipliers: Any, held: Any) -> tuple[Any, Any]:
+def attach(data: Data, factors: Factors, x: Any, multipliers: Any, held: Any) -> tuple[Any, Any]:
     """The solution `x` with its multipliers, as functions of the data by the implicit function theorem."""
-    del data, factor, held
+    del data, factors, held
     return x, multipliers
 
 
 @attach.defjvp
 def _tangent(primals, tangents):
-    data, factor, x, multipliers, held = primals
-    x, multipliers = attach(data, factor, x, multipliers, held)  # so that they have tangents in turn
+    data, factors, x, multipliers, held = primals
+    x, multipliers = attach(data, factors, x, multipliers, held)  # so that they have tangents in turn
 
     def excess(data):
         z = data.y + _transposed(data, multipliers)
@@ -183,7 +238,7 @@ def _tangent(primals, tangents):
     z = data.y + _transposed(data, multipliers)
     free = (z > data.lower) & (z < data.upper)
     _, right = jax.jvp(excess, (data,), (tangents[0],))
-    d_multipliers = solve_active(data, factor, free, held, right)
+    d_multipliers = solve_active(data, factors, free, held, right)
     _, d_x = jax.jvp(
         lambda data, multipliers: clip(data.y + _transposed(data, multipliers), data.lower, data.upper),
         (data, multipliers),
@@ -192,27 +247,25 @@ def _tangent(primals, tangents):
     return (x, multipliers), (d_x, d_multipliers)
 
 
-def solve_active(data: Data, factor: Factor, free: Any, held: Any, right: Any, aim: Any = None) -> Any:
+def solve_active(data: Data, factors: Factors, free: Any, held: Any, right: Any, aim: Any = None) -> Any:
     """(G D G^T) w = right on the rows that are held, to the relative accuracy `aim`; w = 0 on the others."""
-    on = held != 0
     aim = (1e-12 if right.dtype == jnp.float64 else 1e-6) if aim is None else aim
+    factor = factors.active
+    on, p = held != 0, 0 if data.C is None else data.C.shape[-2]
+    rank = factor.rows.shape[-2] - p
+    mask = join(jnp.ones((rank, 1), bool), on[len(on) - p :])
 
-    def product(matrices, w):
-        given = data._replace(A=matrices[0], C=matrices[1])
-        inner = _rows_times(given, jnp.where(free, _transposed(given, jnp.where(on, w, 0)), 0))
+    def product(w):
+        inner = _rows_times(data, jnp.where(free, _transposed(data, jnp.where(on, w, 0)), 0))
         return jnp.where(on, inner, w)
 
-    def solve(_, right):
-        if data.C is None:
-            return factor.expand(dual.normal_solve(factor.rows, free, factor.reduce(right), aim))
-        # Rows come and go with what is active: only their lengths are taken out.
-        scale = 1 / jnp.maximum(_row_lengths(data), jnp.finfo(right.dtype).tiny)
-        scaled = lambda matrices, p: matrices[2] * product(matrices, matrices[2] * p)  # noqa: E731
-        return scale * dual.refined(scaled, (data.A, data.C, scale), scale * right, aim)
+    def inner(rows, w):
+        return jnp.where(mask, times(rows, jnp.where(free, transposed(rows, w), 0)), w)
 
-    matrices = (data.A, data.C)
-    right = jnp.where(on, right, 0)
-    return jax.lax.custom_linear_solve(functools.partial(product, matrices), right, solve, symmetric=True)
+    def solve(_, right):
+        return factor.expand(dual.refined(inner, factor.rows, jnp.where(mask, factor.reduce(right), 0), aim))
+
+    return jax.lax.custom_linear_solve(product, jnp.where(on, right, 0), solve, symmetric=True)
 
 
 def violation(data: Data, x: Any) -> Any:
@@ -282,8 +335,9 @@ def longest(data: Data) -> Any:
     return jnp.maximum(jnp.max(_row_lengths(data), axis=0), jnp.finfo(data.y.dtype).tiny)
 
 
-def _inconsistent(data: Data, factor: Factor, tol: Any) -> Any:
+def _inconsistent(data: Data, factors: Factors, tol: Any) -> Any:
     """Dependent rows with contradictory right-hand sides: b is not in the range of A."""
+    factor = factors.active
     if factor.right.ndim < 2:  # sparse: the certificate of `dual` finds it
         return jnp.zeros(data.y.shape[-1], bool)
     reached = factor.restore(factor.reduce(data.b))

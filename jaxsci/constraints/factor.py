@@ -50,21 +50,17 @@ class Factor(NamedTuple):
         return _apply(self.left, multipliers)
 
 
-class Factors(NamedTuple):
-    """Of a polytope's rows: of A alone, or both forms with C."""
-
-    active: Factor  # of A, or [A, C] in triangular form
-    lifted: Any  # a Factor, or None without C: [[A, 0], [C, -k]] made orthonormal
-    slack: Any  # k, [p] or [B, p]
-
-
-def factors(A: Any, C: Any) -> Factors:
-    """The factors of the rows of A, and of C; either may be None, not both."""
+def factor(A: Any, C: Any) -> Factor:
+    """Of the rows of A, or of [A, C] in triangular form; either may be None, not both."""
     A, C = jax.lax.stop_gradient((A, C))
-    if C is None:
-        return Factors(_orthonormal(A), None, jnp.zeros(0, A.dtype))
+    return _orthonormal(A) if C is None else _triangular(A, C)
+
+
+def lifted(A: Any, C: Any) -> tuple[Factor, Any]:
+    """Of [[A, 0], [C, -k]], made orthonormal, and k [p] or [B, p]."""
+    A, C = jax.lax.stop_gradient((A, C))
     slack = _SLACK * jnp.maximum(row_lengths(C), jnp.finfo(C.dtype).tiny)
-    return Factors(_triangular(A, C), _orthonormal(_lifted(A, C, slack)), slack)
+    return _orthonormal(_lifted(A, C, slack)), slack
 
 
 def _orthonormal(matrix: Any) -> Factor:

@@ -23,7 +23,7 @@ from jaxsci.constraints.constraint import (
     constraint,
 )
 from jaxsci.constraints.dual import clip, largest
-from jaxsci.constraints.factor import Factors, factors
+from jaxsci.constraints.factor import Factor, factor
 from jaxsci.constraints.polytope_solve import Data, Warm
 
 _MAX_STEPS = 200
@@ -71,7 +71,7 @@ class Polytope(Constraint):
     C: Any = None
     C_lower: Any = None
     C_upper: Any = None
-    factors: Factors | None = None  # filled by `prepare`
+    factor: Factor | None = None  # filled by `prepare`
 
     def __post_init__(self):
         for name in ("A", "b", "lower", "upper", "C", "C_lower", "C_upper"):
@@ -108,7 +108,7 @@ class Polytope(Constraint):
         """With the factorisation of A and C."""
         if self.A is None and self.C is None:
             return self
-        return dataclasses.replace(self, factors=factors(self.A, self.C))
+        return dataclasses.replace(self, factor=factor(self.A, self.C))
 
     def residual(self, x: Any) -> Any:
         """A x - b, then the positive parts of what is outside the bounds of x and of C x."""
@@ -134,11 +134,11 @@ class Polytope(Constraint):
                 raise ValueError(f"Polytope: a point has {n} entries and {name} {matrix.shape[-1]} columns.")
         data, batch = self._flat(y)
         known = _finite(jax.lax.stop_gradient(data))
-        data = _replaced(data, known)
+        data = polytope_solve.where_known(data, known)
         fixed = jax.lax.stop_gradient(data)
-        shared = self.factors
+        shared = self.factor
         if shared is None:
-            shared = None if data.A is None and data.C is None else factors(fixed.A, fixed.C)
+            shared = None if data.A is None and data.C is None else factor(fixed.A, fixed.C)
         shared = jax.lax.stop_gradient(shared)
         tol = _tolerance(fixed, tol)
         if warm is not None:
@@ -214,34 +214,6 @@ def _finite(data: Data) -> Any:
         if matrix is not None:
             known &= jnp.isfinite(matrix.data).all() if isinstance(matrix, BCOO) else jnp.isfinite(matrix).all((-1, -2))
     return jnp.broadcast_to(known, data.y.shape[-1:])
-
-
-def _replaced(data: Data, known: Any) -> Data:
-    """Members whose numbers are not known get others, without conditions: NaN must reach no other member and no gradient.
-
-    What all members share is known for all of them, or for nobody.
-    """
-
-    def vector(array, other):
-        return jnp.where(known if array.shape[-1] == len(known) else known.any(), array, other)
-
-    def matrix(array):
-        if array is None or isinstance(array, BCOO):
-            return jax.tree.map(
-                lambda a: jnp.where(known.any(), a, 0) if jnp.issubdtype(a.dtype, jnp.floating) else a, array
-            )
-        return jnp.where(known[:, None, None] if array.ndim == 3 else known.any(), array, 0)
-
-    return Data(
-        vector(data.y, 0),
-        matrix(data.A),
-        vector(data.b, 0),
-        vector(data.lower, -jnp.inf),
-        vector(data.upper, jnp.inf),
-        matrix(data.C),
-        vector(data.C_lower, -jnp.inf),
-        vector(data.C_upper, jnp.inf),
-    )
 
 
 def _tolerance(data: Data, tol: Any) -> Any:

@@ -31,9 +31,9 @@ from jaxsci.constraints import dual
 from jaxsci.constraints.compensated import shortfall
 from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS
 from jaxsci.constraints.dual import clip, largest, times, transposed
-from jaxsci.constraints.factor import Factors, row_lengths
+from jaxsci.constraints.factor import Factor, lifted, row_lengths
 
-_ACTIVE = 20  # steps of the active set at most
+_ACTIVE = 12  # steps of the active set at most
 _COARSE = 1e-3  # accuracy of those
 _PROXIMAL = 60  # steps for the slacks at most
 _POLISH = 8  # Newton steps on the optimality conditions at most
@@ -50,6 +50,34 @@ class Data(NamedTuple):
     C: Any  # [p, n] or [B, p, n], or None
     C_lower: Any  # [p, B or 1]
     C_upper: Any
+
+
+def where_known(data: Data, known: Any) -> Data:
+    """Members whose numbers are not known get others, without conditions: NaN must reach no other member and no gradient.
+
+    What all members share is known for all of them, or for nobody.
+    """
+
+    def vector(array, other):
+        return jnp.where(known if array.shape[-1] == len(known) else known.any(), array, other)
+
+    def matrix(array):
+        if array is None or isinstance(array, BCOO):
+            return jax.tree.map(
+                lambda a: jnp.where(known.any(), a, 0) if jnp.issubdtype(a.dtype, jnp.floating) else a, array
+            )
+        return jnp.where(known[:, None, None] if array.ndim == 3 else known.any(), array, 0)
+
+    return Data(
+        vector(data.y, 0),
+        matrix(data.A),
+        vector(data.b, 0),
+        vector(data.lower, -jnp.inf),
+        vector(data.upper, jnp.inf),
+        matrix(data.C),
+        vector(data.C_lower, -jnp.inf),
+        vector(data.C_upper, jnp.inf),
+    )
 
 
 class Warm(NamedTuple):
@@ -70,38 +98,44 @@ class Nearest(NamedTuple):
     held: Any  # of each row of A and C: 2 an equation, -1 or 1 at a bound that pushes, 0 where nothing does
 
 
-def nearest(data: Data, factors: Factors | None, tol: Any, warm: Warm | None, max_steps: int) -> Nearest:
+def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_steps: int) -> Nearest:
     """The projection; not differentiable as such: see `attach`. `tol` [B] bounds the violation of a row."""
     batch, dtype = data.y.shape[-1], data.y.dtype
-    if factors is None:
+    if factor is None:
         none, done = jnp.zeros((0, batch), dtype), jnp.full(batch, CONVERGED)
         return Nearest(clip(data.y, data.lower, data.upper), none, done, jnp.zeros_like(done), none, none.astype(jnp.int8))
     # What the dual can do; the rest is for the last Newton steps.
     tol_rows = jnp.maximum(0.3 * tol / longest(data), 30 * jnp.finfo(dtype).eps * (1 + largest(data.y)))
     equations = jnp.full((_equations(data), batch), 2, jnp.int8)
     if data.C is None:
-        factor = factors.active
         start = jnp.zeros((factor.rows.shape[-2], batch), dtype) if warm is None else factor.contract(warm.multipliers)
         rows = dual.Rows(factor.rows, factor.reduce(data.b), data.lower, data.upper, factor.norm)
         found = dual.solve(rows, data.y, tol_rows, start, max_steps, climb=warm is None)
-        status = jnp.where(_inconsistent(data, factors, tol), INFEASIBLE, found.status)
-        x, multipliers = _polish(data, factors, factor.expand(found.multipliers), equations, status == CONVERGED, tol)
+        status = jnp.where(_inconsistent(data, factor, tol), INFEASIBLE, found.status)
+        x, multipliers = _polish(data, factor, factor.expand(found.multipliers), equations, status == CONVERGED, tol)
         return Nearest(x, multipliers, status, found.steps, jnp.zeros((0, batch), dtype), equations)
 
     start = jnp.zeros((len(equations) + data.C.shape[-2], batch), dtype) if warm is None else warm.multipliers
-    multipliers, held, steps = _active_set(dual.low(data), dual.low(factors), dual.low(start), max_steps)
-    x, multipliers = _polish(data, factors, multipliers.astype(dtype), held, jnp.full(batch, True), tol)
+    multipliers, held, steps = _active_set(dual.low(data), dual.low(factor), dual.low(start), max_steps)
+    x, multipliers = _polish(data, factor, multipliers.astype(dtype), held, jnp.full(batch, True), tol)
     optimal = _optimal(data, x, multipliers, held, tol)
-    slow = _proximal(data, factors, tol_rows, max_steps, optimal)
+    # Whoever is done takes no part, and nobody has to where all are. (That the rows for it depend on what was found also keeps
+    # two decompositions of large batches from running at once, which wedges XLA's pool of threads on processors.)
+    slow = jax.lax.cond(
+        optimal.all(),
+        lambda data: _nothing(data, optimal),
+        lambda data: _proximal(data, tol_rows, max_steps, optimal),
+        where_known(data, ~optimal),
+    )
     found = join(equations, slow.at)
-    others, pushes = _polish(data, factors, slow.multipliers, found, ~optimal & (slow.status == CONVERGED), tol)
+    others, pushes = _polish(data, factor, slow.multipliers, found, ~optimal & (slow.status == CONVERGED), tol)
     pick = lambda quick, other: jnp.where(optimal, quick, other)  # noqa: E731
     slack = pick(clip(times(data.C, x), data.C_lower, data.C_upper), slow.slack)
     status = pick(CONVERGED, slow.status)
     return Nearest(pick(x, others), pick(multipliers, pushes), status, steps + slow.steps, slack, pick(held, found))
 
 
-def _active_set(data: Data, factors: Factors, multipliers: Any, max_steps: int) -> tuple[Any, Any, Any]:
+def _active_set(data: Data, factor: Factor, multipliers: Any, max_steps: int) -> tuple[Any, Any, Any]:
     """Multipliers, what holds, and steps: semismooth Newton steps on all of the optimality conditions.
 
     A row of C is taken to be at a bound where  C_i x - |C_i|^2 nu_i  is beyond it: it is violated, or pushes.
@@ -114,15 +148,15 @@ def _active_set(data: Data, factors: Factors, multipliers: Any, max_steps: int) 
         count, multipliers, held, free, going, steps = carry
         x = clip(data.y + _transposed(data, multipliers), data.lower, data.upper)
         beyond = times(data.C, x) - squares * multipliers[m:]
-        at = jnp.where(beyond > data.C_upper, 1, jnp.where(beyond < data.C_lower, -1, 0)).astype(jnp.int8)
-        after = join(held[:m], at)
+        at = jnp.where(beyond > data.C_upper, 1, jnp.where(beyond < data.C_lower, -1, 0))
+        after = join(held[:m], _pinned(data, at))
         multipliers = jnp.where(after == 0, 0, multipliers)
         z = data.y + _transposed(data, multipliers)
         inside = (z > data.lower) & (z < data.upper)
         short = jnp.where(after == 0, 0, _short(data, after, clip(z, data.lower, data.upper)))
         same = (after == held).all(0) & (inside == free).all(0)
         going &= ~(same & (largest(short) <= small))
-        step = solve_active(data, factors, inside, after, jnp.where(going, short, 0), _COARSE)
+        step = solve_active(data, factor, inside, after, jnp.where(going, short, 0), _COARSE)
         return count + 1, multipliers + step, after, inside, going, steps + going
 
     held = join(jnp.full((m, batch), 2, jnp.int8), jnp.zeros((squares.shape[0], batch), jnp.int8))
@@ -133,13 +167,20 @@ def _active_set(data: Data, factors: Factors, multipliers: Any, max_steps: int) 
     return jnp.where(held == 0, 0, multipliers), held, steps
 
 
+def _pinned(data: Data, at: Any) -> Any:
+    """What is active of the rows of C, those with one value allowed as equations."""
+    return jnp.where(data.C_lower == data.C_upper, 2, at).astype(jnp.int8)
+
+
 def _optimal(data: Data, x: Any, multipliers: Any, held: Any, tol: Any) -> Any:
     """Which members satisfy all of the optimality conditions."""
     m = _equations(data)
     z = clip(data.y + _transposed(data, multipliers), data.lower, data.upper)
     rounding = 1e3 * jnp.finfo(x.dtype).eps * (1 + largest(data.y) + largest(x))
-    push = jnp.where(held[m:] == 0, 0, held[m:] * multipliers[m:]) <= 0
-    return (violation(data, x) <= tol) & (largest(z - x) <= rounding + tol / longest(data)) & push.all(0)
+    push = (held[m:] * multipliers[m:] <= 0) | (held[m:] == 2)
+    at_target = largest(jnp.where(held == 0, 0, _short(data, held, x, _accurate(data)))) <= tol
+    feasible = violation(data, x) <= tol
+    return at_target & feasible & push.all(0) & (largest(z - x) <= rounding + tol / longest(data))
 
 
 class _Slow(NamedTuple):
@@ -147,20 +188,27 @@ class _Slow(NamedTuple):
 
     multipliers: Any  # of the rows of A, then C
     slack: Any
-    at: Any  # of the rows of C: -1 or 1 at a bound that pushes
+    at: Any  # of the rows of C, as `held` of `Nearest`
     status: Any
     steps: Any
 
 
-def _proximal(data: Data, factors: Factors, tol: Any, max_steps: int, done: Any) -> _Slow:
+def _nothing(data: Data, done: Any) -> _Slow:
+    p, batch = data.C.shape[-2], data.y.shape[-1]
+    zeros = jnp.zeros((_equations(data) + p, batch), data.y.dtype)
+    return _Slow(zeros, zeros[:p], zeros[:p].astype(jnp.int8), jnp.where(done, CONVERGED, MAX_STEPS), jnp.zeros(batch, int))
+
+
+def _proximal(data: Data, tol: Any, max_steps: int, done: Any) -> _Slow:
     """The iteration for the slacks, of the members that are not done."""
     n, batch = data.y.shape
-    m, lifted = _equations(data), factors.lifted
-    scale = jnp.atleast_2d(factors.slack).T
+    m = _equations(data)
+    factor, scale = lifted(data.A, data.C)
+    scale = jnp.atleast_2d(scale).T
     zeros = jnp.zeros((len(scale), 1), data.y.dtype)
     right = zeros if data.A is None else join(data.b, zeros)
     lower, upper = join(data.lower, data.C_lower / scale), join(data.upper, data.C_upper / scale)
-    rows = dual.Rows(lifted.rows, lifted.reduce(right), lower, upper, lifted.norm)
+    rows = dual.Rows(factor.rows, factor.reduce(right), lower, upper, factor.norm)
 
     def body(carry):
         count, multipliers, slack, moved, status, steps = carry
@@ -176,23 +224,23 @@ def _proximal(data: Data, factors: Factors, tol: Any, max_steps: int, done: Any)
         new = (keep(found.multipliers, multipliers), keep(new, slack), moved, keep(after, status))
         return count + 1, *new, steps + jnp.where(going, found.steps, 0)
 
-    start = jnp.zeros((lifted.rows.shape[-2], batch), data.y.dtype)
+    start = jnp.zeros((factor.rows.shape[-2], batch), data.y.dtype)
     centre = clip(times(data.C, data.y), data.C_lower, data.C_upper) / scale
     size = 1e-2 * (1 + largest(data.y))
     carry = (0, start, centre, size, jnp.where(done, CONVERGED, MAX_STEPS), jnp.zeros(batch, int))
     _, multipliers, slack, _, status, steps = jax.lax.while_loop(
         lambda c: (c[0] < _PROXIMAL) & (c[4] == MAX_STEPS).any(), body, carry
     )
-    multipliers = lifted.expand(multipliers)
+    multipliers = factor.expand(multipliers)
     at = jnp.where(slack <= rows.lower[n:], -1, jnp.where(slack >= rows.upper[n:], 1, 0))
-    at = jnp.where(at * multipliers[m:] < 0, at, 0).astype(jnp.int8)
+    at = _pinned(data, jnp.where(at * multipliers[m:] < 0, at, 0))
     multipliers = jnp.where(join(jnp.ones((m, batch), bool), at != 0), multipliers, 0)
     return _Slow(multipliers, slack * scale, at, status, steps)
 
 
-def _polish(data: Data, factors: Factors, multipliers: Any, held: Any, going: Any, tol: Any) -> tuple[Any, Any]:
+def _polish(data: Data, factor: Factor, multipliers: Any, held: Any, going: Any, tol: Any) -> tuple[Any, Any]:
     """Newton steps on the optimality conditions with what is active, as long as they help: the point and its multipliers."""
-    accurate = data.y.dtype == jnp.float32 and not isinstance(factors.active.rows, BCOO)
+    accurate = _accurate(data)
     z = data.y + _transposed(data, multipliers)
     free = (z > data.lower) & (z < data.upper)
 
@@ -202,7 +250,7 @@ def _polish(data: Data, factors: Factors, multipliers: Any, held: Any, going: An
     def body(carry):
         count, x, multipliers, before, going = carry
         aim = jnp.maximum(0.1 * tol / jnp.maximum(before, tol), 30 * jnp.finfo(x.dtype).eps)
-        step = solve_active(data, factors, free, held, jnp.where(going, short(x, accurate), 0), aim)
+        step = solve_active(data, factor, free, held, jnp.where(going, short(x, accurate), 0), aim)
         # On the point itself: adding to the multipliers and starting from y again would round once more.
         new = clip(x + jnp.where(free, _transposed(data, step), 0), data.lower, data.upper)
         after = largest(short(new, accurate))
@@ -219,16 +267,16 @@ def _polish(data: Data, factors: Factors, multipliers: Any, held: Any, going: An
 
 
 @jax.custom_jvp
-def attach(data: Data, factors: Factors, x: Any, multipliers: Any, held: Any) -> tuple[Any, Any]:
+def attach(data: Data, factor: Factor, x: Any, multipliers: Any, held: Any) -> tuple[Any, Any]:
     """The solution `x` with its multipliers, as functions of the data by the implicit function theorem."""
-    del data, factors, held
+    del data, factor, held
     return x, multipliers
 
 
 @attach.defjvp
 def _tangent(primals, tangents):
-    data, factors, x, multipliers, held = primals
-    x, multipliers = attach(data, factors, x, multipliers, held)  # so that they have tangents in turn
+    data, factor, x, multipliers, held = primals
+    x, multipliers = attach(data, factor, x, multipliers, held)  # so that they have tangents in turn
 
     def excess(data):
         z = data.y + _transposed(data, multipliers)
@@ -238,7 +286,7 @@ def _tangent(primals, tangents):
     z = data.y + _transposed(data, multipliers)
     free = (z > data.lower) & (z < data.upper)
     _, right = jax.jvp(excess, (data,), (tangents[0],))
-    d_multipliers = solve_active(data, factors, free, held, right)
+    d_multipliers = solve_active(data, factor, free, held, right)
     _, d_x = jax.jvp(
         lambda data, multipliers: clip(data.y + _transposed(data, multipliers), data.lower, data.upper),
         (data, multipliers),
@@ -247,10 +295,9 @@ def _tangent(primals, tangents):
     return (x, multipliers), (d_x, d_multipliers)
 
 
-def solve_active(data: Data, factors: Factors, free: Any, held: Any, right: Any, aim: Any = None) -> Any:
+def solve_active(data: Data, factor: Factor, free: Any, held: Any, right: Any, aim: Any = None) -> Any:
     """(G D G^T) w = right on the rows that are held, to the relative accuracy `aim`; w = 0 on the others."""
     aim = (1e-12 if right.dtype == jnp.float64 else 1e-6) if aim is None else aim
-    factor = factors.active
     on, p = held != 0, 0 if data.C is None else data.C.shape[-2]
     rank = factor.rows.shape[-2] - p
     mask = join(jnp.ones((rank, 1), bool), on[len(on) - p :])
@@ -323,6 +370,11 @@ def _short(data: Data, held: Any, x: Any, accurate: bool = False) -> Any:
     return join(*(shortfall(matrix, x, right) for matrix, right in parts if matrix is not None))
 
 
+def _accurate(data: Data) -> bool:
+    """Whether residuals carry their rounding errors: in float32, for matrices that are not sparse."""
+    return data.y.dtype == jnp.float32 and not any(isinstance(matrix, BCOO) for matrix in (data.A, data.C))
+
+
 def _row_lengths(data: Data) -> Any:
     found = (row_lengths(jax.lax.stop_gradient(matrix)) for matrix in (data.A, data.C) if matrix is not None)
     return join(*(jnp.atleast_2d(lengths).T for lengths in found))
@@ -335,9 +387,8 @@ def longest(data: Data) -> Any:
     return jnp.maximum(jnp.max(_row_lengths(data), axis=0), jnp.finfo(data.y.dtype).tiny)
 
 
-def _inconsistent(data: Data, factors: Factors, tol: Any) -> Any:
+def _inconsistent(data: Data, factor: Factor, tol: Any) -> Any:
     """Dependent rows with contradictory right-hand sides: b is not in the range of A."""
-    factor = factors.active
     if factor.right.ndim < 2:  # sparse: the certificate of `dual` finds it
         return jnp.zeros(data.y.shape[-1], bool)
     reached = factor.restore(factor.reduce(data.b))

@@ -167,7 +167,7 @@ def test_sparse_rows_stay_sparse(data):
     sparse, info = solve(box | {"A": BCOO.fromdense(numbers["A"])}, y)
     assert (info.status == CONVERGED).all()
     np.testing.assert_allclose(sparse, dense, atol=1e-10)
-    assert isinstance(prepare(Polytope(BCOO.fromdense(numbers["A"]), numbers["b"])).factors.active.rows, BCOO)
+    assert isinstance(prepare(Polytope(BCOO.fromdense(numbers["A"]), numbers["b"])).factor.rows, BCOO)
 
 
 def test_prepared_and_warm_projections_are_the_same(data):
@@ -203,6 +203,36 @@ def test_layers_and_the_schedule_to_them(data):
     ready.check(jax.jit(whole)(y))  # the program of `soft`, with another number
     with pytest.raises(ValueError, match="must end after it begins"):
         js.constraints.harden(0, 20, 10)
+
+
+@pytest.mark.parametrize("bound", [None, 1.0])
+def test_two_sided_rows_that_are_dependent_pinned_or_infeasible(bound):
+    """By kind: random; rows of C that repeat one and one of A; at a corner; infeasible. Some rows have both bounds equal."""
+    rng, count, n, m, p = np.random.default_rng(0), 400, 8, 2, 5
+    kind = rng.integers(4 if bound else 3, size=count)
+    A, C = rng.normal(size=(count, m, n)), rng.normal(size=(count, p, n))
+    C[kind == 1, 1], C[kind == 1, 2] = C[kind == 1, 0], A[kind == 1, 0]
+    inside = rng.uniform(-0.9, 0.9, size=(count, n))
+    inside[kind == 2] = np.sign(inside[kind == 2])
+    widths = rng.uniform(0, 1, size=(2, count, p)) * (rng.random((2, count, p)) < 0.8)
+    below, above = np.einsum("kpn,kn->kp", C, inside) + widths * np.array([-1, 1])[:, None, None]
+    below[kind == 3, 0] = 1.2 * np.abs(C[kind == 3, 0]).sum(axis=1)  # more than row 0 can be in the box
+    above[kind == 3, 0] = below[kind == 3, 0] + 1
+    y, b = 2 * rng.normal(size=(count, n)), np.einsum("kmn,kn->km", A, inside)
+
+    def nearest(y):
+        return project(Polytope(A, b, None if bound is None else -bound, bound, C, below, above), y)
+
+    solve = jax.jit(lambda y: (nearest(y), jax.grad(lambda y: jnp.sum(nearest(y)[0]))(y)))
+    (x, info), pulled = solve(y)
+    assert (info.status == np.where(kind == 3, INFEASIBLE, CONVERGED)).all()
+    assert np.isfinite(pulled).all()
+    feasible = kind < 3
+    values = np.einsum("kpn,kn->kp", C, x)[feasible]
+    assert np.abs(np.einsum("kmn,kn->km", A, x) - b)[feasible].max() < 1e-12
+    assert max((below[feasible] - values).max(), (values - above[feasible]).max()) < 1e-12
+    for other in (inside, solve(y[::-1])[0][0]):  # nearest: towards no feasible point does the distance fall
+        assert (np.sum((y - x) * (other - x), axis=-1)[feasible] < 1e-9).all()
 
 
 def test_bounds_alone_are_a_polytope(data):

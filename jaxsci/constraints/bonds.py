@@ -15,6 +15,7 @@ from jaxsci.constraints.block_tridiagonal import Band, band, factor, solve
 from jaxsci.constraints.constraint import CONVERGED, Constraint, ProjectionInfo, check_numbers, constraint
 from jaxsci.constraints.internal_coordinates import norm
 from jaxsci.constraints.kkt import kkt_solve, nearest
+from jaxsci.constraints.members import joined
 
 Indices = tuple[tuple[int, ...], ...]
 
@@ -90,7 +91,7 @@ class Bonds(Constraint):
         stretch = norm(x[..., i, :] - x[..., j, :]) - self.lengths
         if not self.triples:
             return stretch
-        return jnp.concatenate(_join(stretch, self._bend(x, a, b, c)), -1)
+        return joined((stretch, self._bend(x, a, b, c)))
 
     def nearest(self, y, tol, max_steps, warm):
         atoms = self._atoms(y)
@@ -235,11 +236,6 @@ def _angle(p, angle):
     """About |u| |v| sin(angle) times what the angle is too large by; zero where and only where it is right."""
     u, v = p[0] - p[1], p[2] - p[1]
     return norm(u) * norm(v) * jnp.cos(angle) - jnp.vdot(u, v)
-
-
-def _join(*parts):
-    batch = np.broadcast_shapes(*(part.shape[:-1] for part in parts))
-    return [jnp.broadcast_to(part, (*batch, part.shape[-1])) for part in parts]
 
 
 def _indices(name: str, given: Any, count: int) -> Indices:

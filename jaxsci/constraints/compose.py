@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxsci._checks import check_keys
 from jaxsci.constraints.constraint import CONVERGED, Constraint, ProjectionInfo, constraint
 from jaxsci.constraints.meeting import nearest_common_point
+from jaxsci.constraints.members import joined
 from jaxsci.constraints.merge import merged
 
 
@@ -64,7 +65,7 @@ class Intersection(Constraint):
 
     def residual(self, x: Any) -> Any:
         """The members' residuals, one after another;  [..., conditions]."""
-        return _joined([member.residual(x) for member in self.constraints])
+        return joined([member.residual(x) for member in self.constraints])
 
     def prepare(self) -> Intersection:
         return Intersection(tuple(member.prepare() for member in self.constraints))
@@ -118,7 +119,7 @@ class Parts(Constraint):
 
     def residual(self, x: Any) -> Any:
         """The parts' residuals, one after another;  [..., conditions]."""
-        return _joined([part.residual(value) for _, part, value in self._each(x)])
+        return joined([part.residual(value) for _, part, value in self._each(x)])
 
     def penalty(self, x: Any) -> Any:
         return sum(part.penalty(value) for _, part, value in self._each(x))
@@ -221,11 +222,6 @@ class On(Constraint):
         part, info = self.constraint.project(y[..., places], tol=tol, max_steps=max_steps, warm=warm)
         y = jnp.broadcast_to(y, (*part.shape[:-1], y.shape[-1]))
         return y.at[..., places].set(part), info
-
-
-def _joined(residuals):
-    batch = jnp.broadcast_shapes(*(r.shape[:-1] for r in residuals))
-    return jnp.concatenate([jnp.broadcast_to(r, batch + r.shape[-1:]) for r in residuals], axis=-1)
 
 
 def _worst(values):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsci.constraints.constraint import Constraint, ProjectionInfo, check_numbers, closed_form, constraint
+from jaxsci.constraints.members import joined
 from jaxsci.constraints.sets import length, positive_part, unless_empty
 
 
@@ -92,8 +93,7 @@ class PositiveSemidefinite(Constraint):
         rows, columns = jnp.triu_indices(n, 1)
         skew = (x - jnp.swapaxes(x, -1, -2))[..., rows, columns]
         short = positive_part(jnp.asarray(self.floor, x.dtype)[..., None] - values)
-        batch = jnp.broadcast_shapes(short.shape[:-1], skew.shape[:-1])
-        return jnp.concatenate([jnp.broadcast_to(part, batch + part.shape[-1:]) for part in (short, skew)], axis=-1)
+        return joined((short, skew))
 
     def penalty(self, x: Any) -> Any:
         """Half the squared distance to the set;  [...]."""

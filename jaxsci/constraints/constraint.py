@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import is_traced
+from jaxsci.constraints.members import select
 
 # What became of a projection. Only CONVERGED is a point of the set; all points are finite.
 CONVERGED, MAX_STEPS, INFEASIBLE, NOT_FINITE, SADDLE = range(5)
@@ -121,7 +122,7 @@ class Constraint(abc.ABC):
         axes = tuple(range(-self.event_ndim, 0))
         finite = jnp.isfinite(y).all(axis=axes)
         # Zeros in place of what cannot be projected: a NaN in one member must not reach another, nor a gradient.
-        point, info = self.nearest(jnp.where(_expand(finite, self.event_ndim), y, 0), tol, max_steps, warm)
+        point, info = self.nearest(select(finite, y, jnp.zeros_like(y)), tol, max_steps, warm)
         status = jnp.where(finite, info.status, NOT_FINITE)
         return point, info._replace(status=status, converged=status == CONVERGED)
 
@@ -204,7 +205,7 @@ def prepare(constraint: Self) -> Self:
 def closed_form(constraint: Constraint, x: Any, active: Any = None) -> tuple[Any, ProjectionInfo]:
     """The point and information of a projection that takes no iterations."""
     finite = jnp.isfinite(x).all(axis=tuple(range(-constraint.event_ndim, 0)))  # else the constraint's data are not
-    x = jnp.where(_expand(finite, constraint.event_ndim), x, 0)
+    x = select(finite, x, jnp.zeros_like(x))
     violation = jnp.where(finite, constraint.violation(x), jnp.inf)
     status = jnp.where(finite, CONVERGED, NOT_FINITE)
     return x, ProjectionInfo(status == CONVERGED, status, violation, jnp.zeros_like(status), active)
@@ -235,7 +236,3 @@ def _floating(y: Any, event_ndim: int, owner: str) -> Any:
     if y.ndim < event_ndim:
         raise ValueError(f"{owner}: a point has {event_ndim} axes (leading ones are a batch), got the shape {y.shape}.")
     return y if jnp.issubdtype(y.dtype, jnp.floating) else y.astype(jnp.result_type(float))
-
-
-def _expand(mask: Any, event_ndim: int) -> Any:
-    return mask.reshape(mask.shape + (1,) * event_ndim)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci.constraints.constraint import INFEASIBLE, Constraint, check_numbers, closed_form, constraint
+from jaxsci.constraints.members import joined
 from jaxsci.solvers.fast_diagonal import Diagonal, apply_function, inverse_or_zero
 
 # --- Fourier series -------------------------------------------------------------------------------------------------------
@@ -73,9 +74,7 @@ class DivergenceFreeSpectral(Constraint):
                 signs = _along(np.resize([1.0, -1.0], n), axis, x)
                 highest = jnp.mean(signs * jnp.take(x, i, -self.dims - 1), axis=axis, keepdims=True)
                 parts.append(jnp.pi * n / self._length(i, x) * highest)
-        batch = jnp.broadcast_shapes(*(part.shape[: -self.dims] for part in parts))
-        flat = [part.reshape(*part.shape[: -self.dims], -1) for part in parts]
-        return jnp.concatenate([jnp.broadcast_to(part, (*batch, part.shape[-1])) for part in flat], axis=-1)
+        return joined([part.reshape(*part.shape[: -self.dims], -1) for part in parts])
 
     def nearest(self, y: Any, tol: float | None, max_steps: int | None, warm: Any) -> Any:
         """Closed form: one transform each way."""

@@ -43,7 +43,7 @@ _HALVINGS = 25  # of a step by the line search at most
 _SHARE = 8  # parts of the batch that the last stage works on
 _SMALLEST = 32  # batches below this many are not divided
 _FORCING = 0.01  # how well a Newton step is solved at least
-_ROUGH = 1e-4  # accuracy of a solution in float32 that is refined
+_ROUGH = 1e-6  # accuracy of a solution in float32 that is refined
 _REFINEMENTS = 6  # of such solutions at most
 _DELTA = 1e-7  # of the regularisation of infeasible data
 
@@ -166,13 +166,11 @@ def solve(rows: Rows, y: Any, tol: Any, warm: Any, max_steps: int, climb: Any = 
     first stage is left out: `warm` is near."""
     batch = y.shape[-1]
     none = jnp.zeros(batch, y.dtype)
-    start = _evaluate(rows, y, warm, none)
     scale = largest(rows.right) + largest(y)
     near = jnp.maximum(tol, _NEAR * scale)  # which float32 can tell
-    far = (_size(start) > near) & climb
-    multipliers, count = _ascent(low(rows), low(y), low(start.multipliers), low(near), far)
-    point = _evaluate(rows, y, multipliers.astype(y.dtype), none)
-    point = _where(_size(point) < _size(start), point, start)
+    far = jnp.full(batch, climb)
+    multipliers, count = _ascent(low(rows), low(y), low(warm), low(near), far)
+    point = _evaluate(rows, y, jnp.where(far, multipliers.astype(y.dtype), warm), none)
     state = _State(point, none, none, _size(point) > tol, jnp.where(far, count, 0))
     share = max(batch // _SHARE, _SMALLEST)
     if share < batch:
@@ -180,7 +178,9 @@ def solve(rows: Rows, y: Any, tol: Any, warm: Any, max_steps: int, climb: Any = 
         state = _divided(rows, y, tol, state, share, max_steps)
     else:
         state = _newton(rows, y, tol, state, max_steps)
-    status = jnp.where(state.delta > 0, INFEASIBLE, jnp.where(_size(state.point) <= tol, CONVERGED, MAX_STEPS))
+    status = jnp.where(
+        state.delta > 0, INFEASIBLE, jnp.where(_size(state.point) <= _reachable(state.point, tol), CONVERGED, MAX_STEPS)
+    )
     return Found(state.point.multipliers, status, state.steps)
 
 
@@ -231,7 +231,8 @@ def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single:
         aim = jnp.where(going, jnp.maximum(0.3 * tol / size, jnp.minimum(_FORCING, size)), jnp.inf)
         right = (point.excess / size).astype(dtype)
         step = conjugate_gradients(product, right, aim.astype(dtype), 2 * len(right))
-        point, length = _line_search(rows, y, point, size * step.astype(y.dtype), going, delta)
+        # With the whole batch one trial has to do: who needs shorter steps is worked on in the last stage.
+        point, length = _line_search(rows, y, point, size * step.astype(y.dtype), going, delta, 1 if single else _HALVINGS)
         # A short step has met a bound that the model did not know of: shorter steps then bend towards ascent, which always gains.
         damping = jnp.where(length < 0.3, jnp.minimum(10 * damping, 1), 0.1 * damping)
         if not single:  # a member that turns out to be infeasible goes on, with the problem that has a solution
@@ -240,13 +241,18 @@ def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single:
             delta = jnp.where(infeasible, _DELTA, delta)
             point = point._replace(excess=point.excess - jnp.where(infeasible, delta, 0) * point.multipliers)
         # Multipliers of infeasible members are large, and their rounding errors too.
-        goal = jnp.where(delta > 0, jnp.maximum(tol, rough), tol)
+        goal = jnp.where(delta > 0, jnp.maximum(tol, rough), _reachable(point, tol))
         return count + 1, _State(point, delta, damping, going & (_size(point) > goal), steps + going)
 
     return jax.lax.while_loop(lambda c: (c[0] < max_steps) & c[1].going.any(), body, (0, state))[1]
 
 
-def _line_search(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta: Any) -> tuple[_Point, Any]:
+def _reachable(point: _Point, tol: Any) -> Any:
+    """`tol`, or what rounding leaves where multipliers are large, at a corner of the set."""
+    return jnp.maximum(tol, 16 * jnp.finfo(tol.dtype).eps * largest(point.multipliers))
+
+
+def _line_search(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta: Any, halvings: int) -> tuple[_Point, Any]:
     """Halve a step until the dual, or the residual, is better by it; the point, and the part of the step that was taken."""
     slope, size = _dot(point.excess, step), _size(point)
     rounding = 100 * jnp.finfo(y.dtype).eps * (jnp.abs(point.value) + jnp.abs(_dot(point.multipliers, rows.right)))
@@ -261,7 +267,7 @@ def _line_search(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta
         return count + 1, length, new, good
 
     carry = (0, jnp.where(going, 2.0, 0.0).astype(y.dtype), point, ~going)
-    _, length, new, good = jax.lax.while_loop(lambda c: (c[0] < _HALVINGS) & ~c[3].all(), body, carry)
+    _, length, new, good = jax.lax.while_loop(lambda c: (c[0] < halvings) & ~c[3].all(), body, carry)
     return _where(good & going, new, point), length
 
 

@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec
 
 from jaxsci.constraints.constraint import ProjectionInfo, project
 from jaxsci.constraints.interfaces import Interfaces, solve_joined
-from jaxsci.constraints.members import batch_shape, over_members
+from jaxsci.constraints.members import batch_shape, over_members, select
 from jaxsci.constraints.pde_layer import MAX_ITERATIONS, PDEConstraint, event_ndims
 
 
@@ -152,6 +152,5 @@ class Remembered(NamedTuple):
     def remember(self, ids: Any, omega: Any, converged: Any) -> Remembered:
         """Keep what converged; a sample that did not keeps what it had."""
         converged = jnp.asarray(converged).reshape(len(ids), -1).all(axis=1)
-        shape = (len(ids),) + (1,) * (jnp.ndim(omega) - 1)
-        kept = jnp.where(converged.reshape(shape), jax.lax.stop_gradient(omega), self.omega[ids])
+        kept = select(converged, jax.lax.stop_gradient(omega), self.omega[ids])
         return Remembered(self.omega.at[ids].set(kept), self.known.at[ids].set(self.known[ids] | converged))

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax.experimental.sparse import BCOO, bcoo_concatenate
 
 from jaxsci.constraints.dual import times, transposed
+from jaxsci.constraints.members import joined
 
 _SLACK = 10.0
 
@@ -107,9 +108,7 @@ def _triangular(A: Any, C: Any) -> Factor:
 
 def _blocks(blocks: list[list[Any]]) -> Any:
     """A matrix of matrices, which may belong to all members or to each."""
-    batch = jnp.broadcast_shapes(*(block.shape[:-2] for row in blocks for block in row))
-    spread = lambda block: jnp.broadcast_to(block, (*batch, *block.shape[-2:]))  # noqa: E731
-    return jnp.concatenate([jnp.concatenate([spread(block) for block in row], axis=-1) for row in blocks], axis=-2)
+    return joined([joined([jnp.swapaxes(block, -1, -2) for block in row], -2).swapaxes(-1, -2) for row in blocks], -2)
 
 
 def _apply(matrix: Any, b: Any) -> Any:

@@ -36,6 +36,7 @@ from jaxsci.constraints.constraint import (
     check_numbers,
     constraint,
 )
+from jaxsci.constraints.members import joined, select
 
 
 @constraint("event_ndim")
@@ -101,8 +102,7 @@ class Integral(Constraint):
             parts.append((_length(flat, self._variance(flat)) - jnp.asarray(self.energy, x.dtype))[..., None])
         if self.lower is not None:
             parts.append(jnp.maximum(self._lower(flat) - flat, 0))
-        batch = jnp.broadcast_shapes(*(part.shape[:-1] for part in parts))
-        return jnp.concatenate([jnp.broadcast_to(part, (*batch, part.shape[-1])) for part in parts], axis=-1)
+        return joined(parts)
 
     def nearest(self, y: Any, tol: float | None, max_steps: int | None, warm: Any) -> tuple[Any, ProjectionInfo]:
         """Closed forms, or Newton on the dual where there are bounds."""
@@ -305,8 +305,7 @@ def _newton(
         best_ = jnp.where(nearer[..., None], m_, best)
         proof = certificate(m_)
         now_done = (jnp.max(jnp.abs(f_), -1) <= 2 * eps * size(m_)) | proof | (damping_ >= 1e12) | (steps + 1 >= limit)
-        keep = lambda old, new: jnp.where(done.reshape(done.shape + (1,) * (new.ndim - done.ndim)), old, new)  # noqa: E731
-        return tuple(map(keep, state, (m_, f_, damping_, now_done, proof, steps + 1, best_, jnp.minimum(least, length))))
+        return select(done, state, (m_, f_, damping_, now_done, proof, steps + 1, best_, jnp.minimum(least, length)))
 
     limit = 200 if max_steps is None else max_steps
     f, none = gap(start), jnp.zeros(start.shape[:-1], bool)

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS, Constraint, ProjectionInfo
+from jaxsci.constraints.members import select
 
 MOST = 200  # Newton steps; ten are usual
 HALVINGS = 9  # of Newton's step, before Dykstra's is taken
@@ -113,9 +114,7 @@ class _Search(NamedTuple):
             return (state.status == MAX_STEPS) & (state.steps < max_steps)
 
         def step(state):
-            mask = going(state)
-            keep = lambda old, new: jnp.where(mask.reshape(mask.shape + (1,) * (new.ndim - mask.ndim)), new, old)  # noqa: E731
-            return jax.tree.map(keep, state, self.step(state))
+            return select(going(state), self.step(state), state)
 
         start = State(z, jnp.full_like(best, 1e-2), z, best, self.scale, none, none, none + MAX_STEPS)
         return jax.lax.while_loop(lambda state: going(state).any(), step, start)

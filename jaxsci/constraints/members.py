@@ -1,9 +1,9 @@
-"""A function of one member, over the members of a batch: what a member has of its own is mapped, the rest is shared."""
+"""Batches: leading axes that broadcast against each other. What a member has of its own is mapped, the rest is shared."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,18 @@ def batch_shape(tree: Any, event_ndims: Any) -> tuple[int, ...]:
     """The common shape of the leading axes of arrays whose trailing axes are one member's."""
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(event_ndims), strict=True)
     return jnp.broadcast_shapes(*(jnp.shape(x)[: jnp.ndim(x) - n] for x, n in pairs))
+
+
+def joined(parts: Sequence[Any], axis: int = -1) -> Any:
+    """One after the other along `axis` (negative), the batches before the last ``-axis`` axes spread to that of all."""
+    batch = jnp.broadcast_shapes(*(part.shape[:axis] for part in parts))
+    return jnp.concatenate([jnp.broadcast_to(part, (*batch, *part.shape[axis:])) for part in parts], axis=axis)
+
+
+def select(mask: Any, new: Any, old: Any) -> Any:
+    """Trees of arrays whose leading axes are those of `mask`: of `new` the members where it is true, of `old` the others."""
+    pick = lambda n, o: jnp.where(mask.reshape(mask.shape + (1,) * (jnp.ndim(n) - mask.ndim)), n, o)  # noqa: E731
+    return jax.tree.map(pick, new, old)
 
 
 def over_members(function: Callable[[Any], Any], tree: Any, event_ndims: Any, *, one_by_one: bool = False) -> Any:

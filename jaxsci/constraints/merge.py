@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.experimental.sparse import BCOO
 
 from jaxsci.constraints.constraint import Constraint
+from jaxsci.constraints.members import joined
 from jaxsci.constraints.polytope import Polytope
 from jaxsci.constraints.sets import HalfSpace
 
@@ -21,11 +22,11 @@ def merged(members: Sequence[Constraint]) -> Polytope | None:
         return None
     with_rows = [p for p in known if p.A is not None]
     bounded = [p for p in known if p.C is not None]
-    rows = {"A": _stacked([p.A for p in with_rows], 2), "b": _stacked([p.b for p in with_rows], 1)}
-    rows["C"] = _stacked([p.C for p in bounded], 2)
+    rows = {"A": _joined([p.A for p in with_rows], -2), "b": _joined([p.b for p in with_rows], -1)}
+    rows["C"] = _joined([p.C for p in bounded], -2)
     for name, missing in (("C_lower", -jnp.inf), ("C_upper", jnp.inf)):
         bounds = [(p.C, missing if getattr(p, name) is None else getattr(p, name)) for p in bounded]
-        rows[name] = _stacked([_entries(bound, C.shape[-2]) for C, bound in bounds], 1)
+        rows[name] = _joined([_entries(bound, C.shape[-2]) for C, bound in bounds], -1)
     lower = _tightest(jnp.maximum, [p.lower for p in known])
     return Polytope(**rows, lower=lower, upper=_tightest(jnp.minimum, [p.upper for p in known]))
 
@@ -42,12 +43,8 @@ def _entries(bound: Any, count: int) -> Any:
     return jnp.broadcast_to(bound, (*bound.shape[:-1], count))
 
 
-def _stacked(parts: list[Any], axes: int) -> Any:
-    """Below each other, batches spread to that of all."""
-    if not parts:
-        return None
-    batch = jnp.broadcast_shapes(*(part.shape[:-axes] for part in parts))
-    return jnp.concatenate([jnp.broadcast_to(part, (*batch, *part.shape[-axes:])) for part in parts], axis=-axes)
+def _joined(parts: list[Any], axis: int) -> Any:
+    return joined(parts, axis) if parts else None
 
 
 def _tightest(choose: Any, bounds: list[Any]) -> Any:

@@ -20,6 +20,7 @@ from jaxsci.constraints.constraint import (
     check_numbers,
     constraint,
 )
+from jaxsci.constraints.members import joined, select
 from jaxsci.constraints.polytope import Polytope
 from jaxsci.constraints.sets import positive_part
 
@@ -91,8 +92,7 @@ class TiltedMoments(Constraint):
         values, targets = self._data(x)
         moments = jnp.einsum("...ki,...i->...k", values, x) - targets
         parts = (jnp.sum(x, axis=-1, keepdims=True) - 1, moments, positive_part(-x))
-        batch = moments.shape[:-1]
-        return jnp.concatenate([jnp.broadcast_to(part, batch + part.shape[-1:]) for part in parts], axis=-1)
+        return joined(parts)
 
     def nearest(self, y: Any, tol: float | None, max_steps: int | None, warm: Any) -> tuple[Any, ProjectionInfo]:
         values, targets = self._data(y)
@@ -214,10 +214,7 @@ def _minimised(offsets, weights, theta, tolerance, max_steps):
         new = (moved, status_now, steps + 1, gradient_now, p_now, value_now)
         done = (status != MAX_STEPS) | (steps >= max_steps)
 
-        def frozen(old, now):
-            return jnp.where(done.reshape(done.shape + (1,) * (now.ndim - done.ndim)), old, now)
-
-        return jax.tree.map(frozen, state, new)
+        return select(done, state, new)
 
     theta = jnp.broadcast_to(theta, offsets.shape[:-1])
     status, gradient, p = judged(theta, False)

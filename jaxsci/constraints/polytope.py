@@ -24,6 +24,7 @@ from jaxsci.constraints.constraint import (
 )
 from jaxsci.constraints.dual import clip, largest
 from jaxsci.constraints.factor import Factor, factor
+from jaxsci.constraints.members import joined
 from jaxsci.constraints.polytope_solve import Data, Warm
 
 _MAX_STEPS = 200
@@ -120,8 +121,7 @@ class Polytope(Constraint):
             parts.append(below if upper is None else below + jnp.maximum(value - upper, 0))
         if not parts:
             return jnp.zeros((*x.shape[:-1], 0), x.dtype)
-        batch = jnp.broadcast_shapes(*(part.shape[:-1] for part in parts))
-        return jnp.concatenate([jnp.broadcast_to(part, (*batch, part.shape[-1])) for part in parts], axis=-1)
+        return joined(parts)
 
     def _bounded(self, x: Any) -> list[tuple[Any, Any, Any]]:
         bounded = [(x, self.lower, self.upper)] if not (self.lower is None and self.upper is None) else []
@@ -142,7 +142,8 @@ class Polytope(Constraint):
         shared = jax.lax.stop_gradient(shared)
         tol = _tolerance(fixed, tol)
         if warm is not None:
-            warm = jax.tree.map(lambda a: jnp.broadcast_to(a, (*batch, a.shape[-1])).reshape(-1, a.shape[-1]).T, warm)
+            spread = lambda a: jnp.broadcast_to(a, (*batch, a.shape[-1])).reshape(data.y.shape[-1], a.shape[-1]).T  # noqa: E731
+            warm = jax.tree.map(spread, warm)
         found = polytope_solve.nearest(fixed, shared, tol, warm, _MAX_STEPS if max_steps is None else max_steps)
         if shared is None:  # bounds alone
             x, multipliers = clip(data.y, data.lower, data.upper), found.multipliers

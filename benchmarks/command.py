@@ -41,6 +41,21 @@ def timed(make: Callable[[], Any]) -> Timed:
     return Timed(result, time.perf_counter() - wall, time.process_time() - cpu)
 
 
+def least_cpu_seconds(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """The least processor time of each call, the calls taking turns; a first round, which compiles, does not count."""
+    import jax
+
+    for call in calls.values():
+        jax.block_until_ready(call())
+    least = dict.fromkeys(calls, math.inf)
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.process_time()
+            jax.block_until_ready(call())
+            least[name] = min(least[name], time.process_time() - start)
+    return least
+
+
 def medians(
     name: str,
     seeds: Sequence[int],

@@ -9,33 +9,19 @@ runs, interleaved with the peers on the same residual function in one process. T
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from command import row
+from command import least_cpu_seconds, row
 
 import jaxsci as js
 from jaxsci.constraints import descent, normal_equations
 from jaxsci.problems.flow import vorticity_equation
 
 C = js.constraints
-
-
-def least_cpu(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """The least CPU seconds of each call, interleaved."""
-    best = dict.fromkeys(calls, np.inf)
-    for call in calls.values():
-        jax.block_until_ready(call())
-    for _ in range(repeats):
-        for name, call in calls.items():
-            before = time.process_time()
-            jax.block_until_ready(call())
-            best[name] = min(best[name], time.process_time() - before)
-    return best
 
 
 def vortex_basis(n: int, m: int, seed: int) -> tuple[dict, dict]:
@@ -90,7 +76,7 @@ def iteration(n: int, m: int, seed: int, repeats: int, dtype: Any = jnp.float64)
             calls |= {f"{name} {steps}": peer(residual, partials, n, steps, dtype) for steps in (few, many)}
         except ImportError:
             continue
-    best = least_cpu(calls, repeats)
+    best = least_cpu_seconds(calls, repeats)
     names = sorted({name.split()[0] for name in calls})
     return {name: (best[f"{name} {many}"] - best[f"{name} {few}"]) / (many - few) for name in names}
 
@@ -197,7 +183,7 @@ def rows_mixture(options: Any) -> Iterator[dict[str, Any]]:
         n, m = (8, 800) if options.smoke else (n, m)
         single = training_step(problem, n, m, 1)
         mixture = training_step(problem, n, m, 4)
-        best = least_cpu({"one": single, "four": mixture}, 1 if options.smoke else 4)
+        best = least_cpu_seconds({"one": single, "four": mixture}, 1 if options.smoke else 4)
         runs = (("one", single), ("four", mixture))
         told = {name: jax.tree.map(lambda x: np.asarray(x).tolist(), run()[0][1]) for name, run in runs}
         yield row(
@@ -207,7 +193,7 @@ def rows_mixture(options: Any) -> Iterator[dict[str, Any]]:
         )  # fmt: skip
         if problem == "diffusion-sorption":
             joined = training_step(problem, n, m, 4, joined=True)
-            best = least_cpu({"apart": mixture, "joined": joined}, 1 if options.smoke else 3)
+            best = least_cpu_seconds({"apart": mixture, "joined": joined}, 1 if options.smoke else 3)
             steps, converged, gap = joined()[0][1]
             yield row(
                 "interface jump of four joined experts", ours=float(gap), target=1e-10, meets=float(gap) <= 1e-10,

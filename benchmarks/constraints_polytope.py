@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from command import row
+from command import least_cpu_seconds, row
 
 import jaxsci as js
 
@@ -34,19 +34,6 @@ def instances(batch: int, seed: int = 0, *, hard: bool = False) -> dict[str, Any
         A, inside, y = rng.normal(size=(M, N)), rng.uniform(-0.5, 0.5, size=(batch, N)), rng.normal(size=(batch, N))
     numbers = {"y": y, "b": inside @ A.T, "A": A, "lower": -np.ones(N), "upper": np.ones(N)}
     return {name: jnp.asarray(value) for name, value in numbers.items()} | {"weight": jnp.asarray(rng.normal(size=y.shape))}
-
-
-def cpu_seconds(calls: Mapping[str, Call], rounds: int) -> dict[str, float]:
-    """The least processor time of each call, the calls taking turns."""
-    for call in calls.values():
-        jax.block_until_ready(call())
-    least = dict.fromkeys(calls, np.inf)
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.process_time()
-            jax.block_until_ready(call())
-            least[name] = min(least[name], time.process_time() - start)
-    return least
 
 
 def pulled_back(function: Callable[..., Any], *args: Any, weight: Any) -> Call:
@@ -162,7 +149,7 @@ def rows_race(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         ("pinet's default sigma (150 steps)", 1.0, 150, 6),
     )
     calls = {label: pinet(numbers, sigma, steps) for label, sigma, steps, _ in settings}
-    least = cpu_seconds({"ours": ours(numbers)} | {k: call for k, call in calls.items() if call}, rounds)
+    least = least_cpu_seconds({"ours": ours(numbers)} | {k: call for k, call in calls.items() if call}, rounds)
     for label, _, _, target in settings:
         theirs = least.get(label)
         yield row(
@@ -181,7 +168,7 @@ def rows_race(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         ("jaxopt BoxOSQP", jaxopt, 4, 1000),
     ):
         call = make({k: v[:size] if k in ("y", "b", "weight") else v for k, v in numbers.items()})
-        theirs = None if call is None else cpu_seconds({"theirs": call}, 2)["theirs"] * batch / size
+        theirs = None if call is None else least_cpu_seconds({"theirs": call}, 2)["theirs"] * batch / size
         meets = bool(theirs and theirs / least["ours"] >= target)
         yield row(f"{name}; {label}, timed on {size}", ours=least["ours"], theirs=theirs, target=target, meets=meets)
 
@@ -189,7 +176,7 @@ def rows_race(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def rows_harder(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     numbers = instances(32 if options.smoke else 1024, hard=True)
     calls = {"ours": ours(numbers), "pinet": pinet(numbers, 0.02, 400)}
-    least = cpu_seconds({k: call for k, call in calls.items() if call}, 1 if options.smoke else 7)
+    least = least_cpu_seconds({k: call for k, call in calls.items() if call}, 1 if options.smoke else 7)
     share = least["ours"] / least["pinet"] if "pinet" in least else None
     yield row(
         "polytope: condition number 100, 39 % active, forward and vjp, seconds; pinet sigma 0.02, 400 steps",
@@ -307,7 +294,7 @@ def rows_warm(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     spent = time.process_time() - start
     y = numbers["y"] * (1 + 0.01 * jnp.asarray(rng.normal(size=numbers["y"].shape)))
     calls = {"warm": lambda: project(y, numbers["b"], info.warm)[0], "cold": lambda: project(y, numbers["b"], None)[0]}
-    least = cpu_seconds(calls, 2 if options.smoke else 7)
+    least = least_cpu_seconds(calls, 2 if options.smoke else 7)
     share = least["warm"] / least["cold"]
     yield row(
         "polytope: warm start after a drift of 1 %, share of a cold start",

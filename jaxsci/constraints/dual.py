@@ -40,6 +40,7 @@ _NEAR = 3e-5  # of the size of the data: from here Newton's method has little le
 _MOSTLY = 0.1  # of the batch may be farther away when it starts
 _ASCENT = 100  # steps of the first stage at most
 _HALVINGS = 25  # of a step by the line search at most
+_WHOLE = 4  # Newton steps of the whole batch at most
 _SHARE = 8  # parts of the batch that the last stage works on
 _SMALLEST = 32  # batches below this many are not divided
 _FORCING = 0.01  # how well a Newton step is solved at least
@@ -174,7 +175,7 @@ def solve(rows: Rows, y: Any, tol: Any, warm: Any, max_steps: int, climb: Any = 
     state = _State(point, none, none, _size(point) > tol, jnp.where(far, count, 0))
     share = max(batch // _SHARE, _SMALLEST)
     if share < batch:
-        state = _newton(rows, y, tol, state, min(2, max_steps), single=True)
+        state = _newton(rows, y, tol, state, min(_WHOLE, max_steps), single=True, leave=share)
         state = _divided(rows, y, tol, state, share, max_steps)
     else:
         state = _newton(rows, y, tol, state, max_steps)
@@ -214,7 +215,7 @@ def _ascent(rows: Rows, y: Any, start: Any, near: Any, far: Any) -> tuple[Any, A
     return mu, count
 
 
-def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single: bool = False) -> _State:
+def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single: bool = False, leave: int = 0) -> _State:
     matrix = low(rows.matrix) if single else rows.matrix
     dtype = jnp.float32 if single else y.dtype
     rough = jnp.finfo(y.dtype).eps ** 0.5 * (1 + largest(rows.right))
@@ -244,7 +245,7 @@ def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single:
         goal = jnp.where(delta > 0, jnp.maximum(tol, rough), _reachable(point, tol))
         return count + 1, _State(point, delta, damping, going & (_size(point) > goal), steps + going)
 
-    return jax.lax.while_loop(lambda c: (c[0] < max_steps) & c[1].going.any(), body, (0, state))[1]
+    return jax.lax.while_loop(lambda c: (c[0] < max_steps) & (c[1].going.sum() > leave), body, (0, state))[1]
 
 
 def _reachable(point: _Point, tol: Any) -> Any:

@@ -51,7 +51,8 @@ class Polytope(Constraint):
       ValueError: for shapes that do not fit, NaN, and a lower bound above the upper one, where the numbers are known.
       TypeError: for what is no number.
     Infeasible data have ``info.status == INFEASIBLE``, found by a certificate (Farkas); the point is one of least violation.
-    ``info.active`` has two entries: for the variables ``[..., n]`` and for the rows of C ``[..., p]``.
+    ``info.active`` has two entries, for the variables ``[..., n]`` and for the rows of C ``[..., p]``: -1 and 1 at a lower and at
+    an upper bound, 0 between, and 2 for rows of C whose bounds are equal.
 
     Reference: the projection is that of Li, Sun & Toh (2020), Math. Program. 179, 419, without their outer iteration.
     Example:

@@ -107,11 +107,12 @@ def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_
     # What the dual can do; the rest is for the last Newton steps.
     tol_rows = jnp.maximum(0.3 * tol / longest(data), 30 * jnp.finfo(dtype).eps * (1 + largest(data.y)))
     equations = jnp.full((_equations(data), batch), 2, jnp.int8)
+    contradicted = _inconsistent(data, factor, tol)
     if data.C is None:
         start = jnp.zeros((factor.rows.shape[-2], batch), dtype) if warm is None else factor.contract(warm.multipliers)
         rows = dual.Rows(factor.rows, factor.reduce(data.b), data.lower, data.upper, factor.norm)
         found = dual.solve(rows, data.y, tol_rows, start, max_steps, climb=warm is None)
-        status = jnp.where(_inconsistent(data, factor, tol), INFEASIBLE, found.status)
+        status = jnp.where(contradicted, INFEASIBLE, found.status)
         x, multipliers = _polish(data, factor, factor.expand(found.multipliers), equations, status == CONVERGED, tol)
         return Nearest(x, multipliers, status, found.steps, jnp.zeros((0, batch), dtype), equations)
 
@@ -131,7 +132,7 @@ def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_
     others, pushes = _polish(data, factor, slow.multipliers, found, ~optimal & (slow.status == CONVERGED), tol)
     pick = lambda quick, other: jnp.where(optimal, quick, other)  # noqa: E731
     slack = pick(clip(times(data.C, x), data.C_lower, data.C_upper), slow.slack)
-    status = pick(CONVERGED, slow.status)
+    status = pick(CONVERGED, jnp.where(contradicted, INFEASIBLE, slow.status))
     return Nearest(pick(x, others), pick(multipliers, pushes), status, steps + slow.steps, slack, pick(held, found))
 
 
@@ -389,8 +390,9 @@ def longest(data: Data) -> Any:
 
 def _inconsistent(data: Data, factor: Factor, tol: Any) -> Any:
     """Dependent rows with contradictory right-hand sides: b is not in the range of A."""
-    if factor.right.ndim < 2:  # sparse: the certificate of `dual` finds it
+    if data.A is None or factor.right.ndim < 2:  # sparse: the certificate of `dual` finds it
         return jnp.zeros(data.y.shape[-1], bool)
-    reached = factor.restore(factor.reduce(data.b))
+    right = data.b if data.C is None else join(data.b, jnp.zeros((data.C.shape[-2], 1), data.b.dtype))
+    reached = factor.restore(factor.reduce(right))[: len(data.b)]
     rounding = 1e3 * jnp.finfo(data.y.dtype).eps * largest(data.b)
     return largest(data.b - reached) > jnp.maximum(tol, rounding)

@@ -209,16 +209,19 @@ def test_layers_and_the_schedule_to_them(data):
 def test_two_sided_rows_that_are_dependent_pinned_or_infeasible(bound):
     """By kind: random; rows of C that repeat one and one of A; at a corner; infeasible. Some rows have both bounds equal."""
     rng, count, n, m, p = np.random.default_rng(0), 400, 8, 2, 5
-    kind = rng.integers(4 if bound else 3, size=count)
+    kind = rng.integers(4, size=count)
     A, C = rng.normal(size=(count, m, n)), rng.normal(size=(count, p, n))
     C[kind == 1, 1], C[kind == 1, 2] = C[kind == 1, 0], A[kind == 1, 0]
     inside = rng.uniform(-0.9, 0.9, size=(count, n))
     inside[kind == 2] = np.sign(inside[kind == 2])
     widths = rng.uniform(0, 1, size=(2, count, p)) * (rng.random((2, count, p)) < 0.8)
     below, above = np.einsum("kpn,kn->kp", C, inside) + widths * np.array([-1, 1])[:, None, None]
-    below[kind == 3, 0] = 1.2 * np.abs(C[kind == 3, 0]).sum(axis=1)  # more than row 0 can be in the box
-    above[kind == 3, 0] = below[kind == 3, 0] + 1
     y, b = 2 * rng.normal(size=(count, n)), np.einsum("kmn,kn->km", A, inside)
+    if bound:
+        below[kind == 3, 0] = 1.2 * np.abs(C[kind == 3, 0]).sum(axis=1)  # more than row 0 can be in the box
+        above[kind == 3, 0] = below[kind == 3, 0] + 1
+    else:
+        A[kind == 3, 1], b[kind == 3, 1] = A[kind == 3, 0], b[kind == 3, 0] + 1  # one row, two right-hand sides
 
     def nearest(y):
         return project(Polytope(A, b, None if bound is None else -bound, bound, C, below, above), y)

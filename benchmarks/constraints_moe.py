@@ -187,12 +187,12 @@ def rows(setting: Setting, options: argparse.Namespace) -> Iterator[dict[str, An
         f"{setting.name}: interface jump, blended", ours=found["mixture"], theirs=found["experts"], target=1e-10,
         meets=found["mixture"] <= 1e-10, **size,
     )  # fmt: skip
-    yield solver_row(setting, truth, made["mixture"][0], members, **size)
+    yield solver_row(setting, truth, made["mixture"][0], size)
 
 
-def solver_row(setting: Setting, truth: np.ndarray, best: Trained, members: int, **size: Any) -> dict[str, Any]:
+def solver_row(setting: Setting, truth: np.ndarray, best: Trained, size: dict[str, Any]) -> dict[str, Any]:
     """The coarsest run of our numerical solver that is as accurate as the network on the same grid, per start."""
-    keys, _ = unseen(setting, members)
+    keys, _ = unseen(setting, size["members"])
     for n in setting.coarser:
         setting.truth(keys[:1], n)  # compilation
         clock = time.process_time()

@@ -43,7 +43,8 @@ class ProjectionInfo(NamedTuple):
       status: CONVERGED 0, MAX_STEPS 1, INFEASIBLE 2, NOT_FINITE 3, SADDLE 4; `STATUS` has the sentences;  [...]
       residual: the largest violation, in the constraint's own units;  [...]
       steps: iterations taken, 0 for closed forms;  [...]
-      active: which inequalities hold with equality: -1 at the lower, +1 at the upper, 0 in between; None without any.
+      active: which inequalities hold with equality: -1 at the lower, 1 at the upper, 0 between, 2 where both are one number; None
+        without any.
       warm: what a later projection of a nearby point starts from, as ``warm=info.warm``; None for closed forms.
     """
 

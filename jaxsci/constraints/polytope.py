@@ -48,9 +48,12 @@ class Polytope(Constraint):
       C_lower: ``[..., p]`` or a number.
       C_upper: likewise.
     Raises:
-      ValueError: for shapes that do not fit, NaN, and a lower bound above the upper one, where the numbers are known.
+      ValueError: for shapes that do not fit, NaN, and a lower bound above the upper one, where the numbers are known; NaN in a
+        point, or in traced numbers, is the status of that member, whose point is then that of y = 0.
       TypeError: for what is no number.
-    Infeasible data have ``info.status == INFEASIBLE``, found by a certificate (Farkas); the point is one of least violation.
+    Infeasible data have ``info.status == INFEASIBLE``, found by a certificate (Farkas); the point is one of least violation of
+    the rows, scaled to be orthonormal. Where two bounds are one number, its derivative belongs to ``lower`` (of a variable), to
+    ``C_upper`` (of a row).
     ``info.active`` has two entries, for the variables ``[..., n]`` and for the rows of C ``[..., p]``: -1 and 1 at a lower and at
     an upper bound, 0 between, and 2 for rows of C whose bounds are equal.
 
@@ -133,6 +136,11 @@ class Polytope(Constraint):
         for name, matrix in (("A", self.A), ("C", self.C)):
             if matrix is not None and matrix.shape[-1] != n:
                 raise ValueError(f"Polytope: a point has {n} entries and {name} {matrix.shape[-1]} columns.")
+        for name, bound in (("lower", self.lower), ("upper", self.upper)):
+            if bound is not None and bound.ndim and bound.shape[-1] not in (1, n):
+                raise ValueError(
+                    f"Polytope: a point has {n} entries and {name} {bound.shape[-1]}; give one a variable, or a number."
+                )
         data, batch = self._flat(y)
         known = _finite(jax.lax.stop_gradient(data))
         data = polytope_solve.where_known(data, known)
@@ -143,8 +151,7 @@ class Polytope(Constraint):
         shared = jax.lax.stop_gradient(shared)
         tol = _tolerance(fixed, tol)
         if warm is not None:
-            spread = lambda a: jnp.broadcast_to(a, (*batch, a.shape[-1])).reshape(data.y.shape[-1], a.shape[-1]).T  # noqa: E731
-            warm = jax.tree.map(spread, warm)
+            warm = self._flat_warm(warm, batch)
         found = polytope_solve.nearest(fixed, shared, tol, warm, _MAX_STEPS if max_steps is None else max_steps)
         if shared is None:  # bounds alone
             x, multipliers = clip(data.y, data.lower, data.upper), found.multipliers
@@ -160,6 +167,18 @@ class Polytope(Constraint):
         info = (status == CONVERGED, status, residual, found.steps, (active, found.held[m:]), warm)
         x, info = jax.tree.map(lambda a: a.T.reshape(batch + a.shape[:-1]), (x, info))
         return x, ProjectionInfo(*info)
+
+    def _flat_warm(self, warm: Any, batch: tuple[int, ...]) -> Warm:
+        counts = tuple(0 if matrix is None else matrix.shape[-2] for matrix in (self.A, self.C))
+        wanted = Warm((*batch, sum(counts)), (*batch, counts[1]))
+        if not isinstance(warm, Warm) or tuple(map(jnp.shape, warm)) != tuple(wanted):
+            given = [jnp.shape(leaf) for leaf in jax.tree.leaves(warm)]
+            raise ValueError(
+                "Polytope: warm must be info.warm of a projection on a polytope with as many rows and of the same batch, arrays "
+                f"of the shapes {list(wanted)}; got {type(warm).__name__} with {given}."
+            )
+        count = int(np.prod(batch, dtype=int))
+        return Warm(*(jnp.reshape(leaf, (count, shape[-1])).T for leaf, shape in zip(warm, wanted, strict=True)))
 
     def _flat(self, y: Any) -> tuple[Data, tuple[int, ...]]:
         """The data with the batch in one axis, the last, of length 1 where all share them; of matrices the first, or none."""
@@ -246,6 +265,9 @@ def _check_rows(matrix_name: str, matrix: Any, name: str, vector: Any) -> None:
 
 
 def _check_order(lower_name: str, lower: Any, upper_name: str, upper: Any) -> None:
+    for name, bound, none in ((lower_name, lower, np.inf), (upper_name, upper, -np.inf)):
+        if bound is not None and not is_traced(bound) and (np.asarray(bound) == none).any():
+            raise ValueError(f"Polytope: {name} holds {none}, which no number meets; leave a bound out by {-none}.")
     if lower is None or upper is None or is_traced((lower, upper)):
         return
     try:

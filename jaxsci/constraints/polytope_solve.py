@@ -219,12 +219,13 @@ def _proximal(data: Data, tol: Any, max_steps: int, done: Any) -> _Slow:
         found = dual.solve(rows, y, jnp.where(going, aim, jnp.inf), multipliers, max_steps, climb=count == 0)
         new = clip(slack + transposed(rows.matrix, found.multipliers)[n:], rows.lower[n:], rows.upper[n:])
         moved = largest(new - slack)
-        settled = (moved <= 30 * tol) & (aim <= tol)  # a loose solution may leave slacks where they are
+        settled = (moved <= still * tol) & (aim <= tol)  # a loose solution may leave slacks where they are
         after = jnp.where(found.status == CONVERGED, jnp.where(settled, CONVERGED, MAX_STEPS), found.status)
         keep = lambda new, old: jnp.where(going, new, old)  # noqa: E731
         new = (keep(found.multipliers, multipliers), keep(new, slack), moved, keep(after, status))
         return count + 1, *new, steps + jnp.where(going, found.steps, 0)
 
+    still = 30 if data.y.dtype == jnp.float64 else 1  # in float32 thirty times the tolerance may be a slow approach
     start = jnp.zeros((factor.rows.shape[-2], batch), data.y.dtype)
     centre = clip(times(data.C, data.y), data.C_lower, data.C_upper) / scale
     size = 1e-2 * (1 + largest(data.y))

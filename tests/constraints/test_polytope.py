@@ -257,6 +257,7 @@ def test_bounds_alone_are_a_polytope(data):
         ({"lower": 1.0, "upper": 0.0}, "lower is above upper"),
         ({"lower": np.zeros(4), "A": np.ones((1, 3)), "b": np.ones(1)}, "lower has 4 entries and A 3 columns"),
         ({"C": np.ones((1, 3))}, "C needs C_lower"),
+        ({"C": np.ones((1, 3)), "C_upper": -np.inf}, "C_upper holds -inf"),
         ({"C_lower": 0.0}, "give C"),
     ],
 )
@@ -265,7 +266,18 @@ def test_what_does_not_fit_is_refused_by_name(arguments, message):
         Polytope(**arguments)
 
 
+def test_a_warm_start_of_something_else_is_refused():
+    y = jnp.array([0.9, 0.6, -0.4])
+    simplex = Polytope(jnp.ones((1, 3)), jnp.ones(1), 0.0)
+    _, info = project(simplex, y)
+    for warm in (info, jax.tree.map(lambda a: jnp.stack([a] * 2), info.warm)):
+        with pytest.raises(ValueError, match="warm must be"):
+            project(simplex, y, warm=warm)
+
+
 def test_points_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="a point has 4 entries and lower 3"):
+        project(Polytope(lower=jnp.zeros(3)), jnp.zeros(4))
     plane = Polytope(np.ones((1, 3)), np.ones(1))
     with pytest.raises(ValueError, match="a point has 4 entries and A 3 columns"):
         project(plane, jnp.zeros(4))

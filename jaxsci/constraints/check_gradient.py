@@ -18,8 +18,8 @@ class GradientCheck(NamedTuple):
       errors: by number of the constraint, as ``.A``, and ``y``: |derivative - difference| over the largest entry of either.
       adjoint: |<g, J d> - <J^T g, d>| over the size of its terms: that the vjp is the transpose of the jvp.
       degenerate: members of the batch whose active inequalities differ on the two sides: no derivative exists there, and
-        they are left out of `errors`;  [...]
-      good: whether the errors are what finite differences can be expected to leave.
+        they are left out of `errors`;  [...]. Two bounds that are one number are moved apart, which crosses them: there too.
+      good: whether the errors of the other members are what finite differences can be expected to leave.
     """
 
     errors: dict[str, float]

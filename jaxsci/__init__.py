@@ -13,6 +13,7 @@ The tour, in the order of use:
   for long ones that go to a file, `stream` and `read_trajectory`.
 - `networks`, `learning`: what `Neural` is put together from.
 - `constraints`: sets of points with exact, differentiable projections, ``js.constraints.project(constraint, y)``.
+- `control`: tasks and policies: rollouts through solvers, surrogates and agents, their gradients, and the algorithms on top.
 
 Names load on first use, so that ``import jaxsci`` stays cheap.
 """
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHERE, which a test holds
     from jaxsci import constraints as constraints
+    from jaxsci import control as control
     from jaxsci import equations as equations
     from jaxsci import learning as learning
     from jaxsci import networks as networks
@@ -75,7 +77,16 @@ if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHER
     from jaxsci.solvers import rollout as rollout
     from jaxsci.solvers import stream as stream
 
-_FOLDERS = ("compare", "constraints", "equations", "learning", "networks", "problems", "solvers")  # compare can be called
+_FOLDERS = (
+    "compare",
+    "constraints",
+    "control",
+    "equations",
+    "learning",
+    "networks",
+    "problems",
+    "solvers",
+)  # compare can be called
 _WHERE = {
     "jaxsci.compare": ("Report", "read_reference", "relative_l2"),
     "jaxsci.equations": (

@@ -20,7 +20,7 @@ ORDER = (
     ("problems",),
     ("solvers", "networks"),
     ("constraints",),
-    ("learning",),
+    ("learning", "control"),
     ("compare",),
     ("cli",),
 )

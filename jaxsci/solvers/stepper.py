@@ -60,16 +60,19 @@ class Stepper:
         t = jnp.asarray(self.problem.domain["t"][0], dtype)
         return State(values.astype(jnp.result_type(values, self.operators.linear)), t)
 
-    def step(self, state: State, coefficients: Mapping[str, Any] | None = None) -> State:
+    def step(self, state: State, coefficients: Mapping[str, Any] | None = None, *, push: Any = None) -> State:
         """The state one step later.
 
         Args:
           coefficients: values that replace the problem's own for this step. The tables are then made anew, which costs
             more than the step itself on small grids: in a loop, `with_coefficients` once is cheaper.
+          push: added to the right-hand side and held over the step, in the form of ``encode(fields).values``.
         """
         if coefficients is not None:
-            return self.with_coefficients(**coefficients).step(state)
+            return self.with_coefficients(**coefficients).step(state, push=push)
         nonlinear = nonlinear_part(self.lines, self.operators, self.problem.coefficients)
+        if push is not None:
+            nonlinear = _pushed(nonlinear, push)
         values = etdrk.step(self.lines.kind, self.order, self.tables, nonlinear, state.values, state.t)
         return State(values, state.t + self.tables.h)
 
@@ -118,6 +121,10 @@ class Stepper:
     def grid(self) -> dict[str, np.ndarray]:
         """The grid of encode and decode, one array per axis."""
         return self.lines.grid()
+
+
+def _pushed(nonlinear: Any, push: Any) -> Any:
+    return (lambda state, t: push) if nonlinear is None else (lambda state, t: nonlinear(state, t) + push)
 
 
 @functools.partial(jax.jit, static_argnames=("lines", "order"))

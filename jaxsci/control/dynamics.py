@@ -1,0 +1,154 @@
+"""Dynamics for a task: vector fields with the control held over a step, equations of the catalogue with actuators, and a mixture
+of two models, one forward and one backward.
+
+A step never sees the next action: the control is constant over it (zero-order hold).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsci._checks import is_whole
+from jaxsci.control.calling import call, is_random
+from jaxsci.problems import Problem, stepper
+from jaxsci.solvers import Stepper
+
+
+def ode(field: Callable[..., Any], dt: Any, *, solver: Any = "rk4", substeps: int = 1) -> Callable[..., Any]:
+    """Dynamics of ds/dt = field(parameters, s, a), the action held over the step.
+
+    Args:
+      field: ``(parameters, state, action) -> d(state)/dt``, any pytree.
+      dt: the length of a step.
+      solver: "rk4" (the classical one, unrolled), or a diffrax solver, such as ``diffrax.Tsit5()`` or an implicit one, with
+        steps of a fixed size.
+      substeps: of the solver within a step.
+    Raises:
+      ValueError: an unknown solver or a bad number of substeps.
+    Example:
+      >>> import jax.numpy as jnp, jaxsci as js
+      >>> decay = js.control.ode(lambda rate, s, a: a - rate * s, dt=0.1)
+      >>> print(f"{decay(2.0, jnp.asarray(1.0), 0.0):.6f}")  # exp(-0.2) = 0.818731
+      0.818733
+    """
+    if not is_whole(substeps) or substeps < 1:
+        raise ValueError(f"ode: substeps is a whole number >= 1, got {substeps!r}.")
+    if solver == "rk4":
+
+        def step(parameters, state, action):
+            h = dt / substeps
+            for _ in range(substeps):
+                state = _rk4(lambda s: field(parameters, s, action), state, h)
+            return state
+
+        return step
+    if not isinstance(solver, diffrax.AbstractSolver):
+        raise ValueError(f'ode: solver is "rk4" or a diffrax solver, diffrax.Tsit5() say; got {solver!r}.')
+    term = diffrax.ODETerm(lambda t, s, args: field(args[0], s, args[1]))
+
+    def held(parameters, state, action):
+        """By a loop over the solver's own step: no estimate of the error, no interpolation, no adjoint but the loop's."""
+        h, args = dt / substeps, (parameters, action)
+        solver_state = solver.init(term, 0.0, h, state, args)
+        for i in range(substeps):
+            state, _, _, solver_state, _ = solver.step(term, i * h, (i + 1) * h, state, args, solver_state, made_jump=i == 0)
+        return state
+
+    return held
+
+
+def _rk4(field: Callable[[Any], Any], state: Any, h: Any) -> Any:
+    moved = lambda step, slope: jax.tree.map(lambda s, k: s + step * k, state, slope)  # noqa: E731
+    k1 = field(state)
+    k2 = field(moved(h / 2, k1))
+    k3 = field(moved(h / 2, k2))
+    k4 = field(moved(h, k3))
+    return jax.tree.map(lambda s, a, b, c, d: s + h / 6 * (a + 2 * b + 2 * c + d), state, k1, k2, k3, k4)
+
+
+class Actuated(NamedTuple):
+    """An equation of the catalogue that actions push; the parameters of a task whose dynamics are `pushed`.
+
+    Attributes:
+      stepper: of the equation, a pytree with its coefficients.
+      shapes: what one unit of each actuator adds to the right-hand side, ``[actuators, evolved fields, *space]``.
+    """
+
+    stepper: Stepper
+    shapes: Any
+
+
+def actuated(problem: Problem, method: Any, shapes: Mapping[str, Any] | Any) -> Actuated:
+    """A problem with actuators: u_t = (what the equation says) + sum_i a_i shape_i(x), solved by a method with a fixed step.
+
+    Args:
+      problem: evolves in time, such as ``js.problems.kuramoto_sivashinsky()``.
+      method: with a step, such as ``js.Spectral(n=64, dt=0.05)``.
+      shapes: ``[actuators, *space]`` on the method's grid for a single field, or a dict by field, or a function of the grid's
+        coordinates that returns one of these.
+    Raises:
+      ValueError: shapes that are not the grid's.
+    """
+    solver = stepper(problem, method)
+    grid = solver.grid
+    if callable(shapes):
+        shapes = shapes(**dict(zip(grid, np.meshgrid(*grid.values(), indexing="ij"), strict=True)))
+    fields = solver.lines.component_names
+    space = tuple(len(axis) for axis in grid.values())
+    if not isinstance(shapes, Mapping):
+        if len(fields) != 1:
+            raise ValueError(f"actuated: this equation evolves {', '.join(fields)}; give the shapes as a dict by name.")
+        shapes = {fields[0]: shapes}
+    count = {np.shape(value)[0] for value in shapes.values() if np.ndim(value)}
+    if len(count) != 1 or any(np.shape(value)[1:] != space for value in shapes.values()) or set(shapes) - set(fields):
+        found = {name: np.shape(value) for name, value in shapes.items()}
+        raise ValueError(f"actuated: shapes are [actuators, *{space}] for fields among {', '.join(fields)}; got {found}.")
+    zero = np.zeros((*count, *space))
+    return Actuated(solver, jnp.stack([jnp.asarray(shapes.get(name, zero)) for name in fields], axis=1))
+
+
+def pushed(parameters: Actuated, state: Any, action: Any, *, substeps: int = 1) -> Any:
+    """The dynamics of an `Actuated` equation: `substeps` steps of its stepper with the action held."""
+    force = jnp.tensordot(action, parameters.shapes, axes=1)
+    push = parameters.stepper.encode(force).values
+    if substeps == 1:
+        return parameters.stepper.step(state, push=push)
+    return jax.lax.scan(lambda s, _: (parameters.stepper.step(s, push=push), None), state, length=substeps)[0]
+
+
+def mixed(forward: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Dynamics with the values of one model and the derivatives of another: s' = forward(s, a), ds' = d backward(s, a).
+
+    For a model without useful derivatives (agents, integers, a black box) beside a differentiable one of the same states (a
+    surrogate, a metamodel). The values are those of `forward` to the last bit; the derivative is taken along its states.
+
+    Args:
+      forward, backward: dynamics of the same signature; leaves of the state that are not floating point have no derivative.
+    """
+
+    def dynamics(parameters, state, action, *, key=None):
+        stopped = jax.lax.stop_gradient((parameters, state, action))
+        value = call(forward, *stopped, key=key)
+        slope = call(backward, parameters, state, action, key=key)
+        return jax.tree.map(_value_with_slope, value, slope)
+
+    def without_key(parameters, state, action):
+        return dynamics(parameters, state, action)
+
+    return dynamics if is_random(forward) or is_random(backward) else without_key
+
+
+@jax.custom_jvp
+def _value_with_slope(value: Any, slope: Any) -> Any:
+    return value
+
+
+@_value_with_slope.defjvp
+def _(primals, tangents):
+    return primals[0], tangents[1]

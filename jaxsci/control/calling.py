@@ -7,8 +7,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
 
 @functools.lru_cache(maxsize=1024)
 def names(function: Callable[..., Any]) -> frozenset[str]:
@@ -31,9 +29,24 @@ def call(function: Callable[..., Any], *args: Any, key: Any = None, t: Any = Non
     return function(*args, **{name: given[name] for name in names(function)})
 
 
-def keys_for(key: Any, *functions: Callable[..., Any] | None) -> list[Any]:
-    """A key for each random function, None for the others: nothing is split where nothing is random."""
-    random = [is_random(function) for function in functions]
-    count = sum(random)
-    drawn = iter([key] if count == 1 else jax.random.split(key, count) if count else [])
-    return [next(drawn) if wants else None for wants in random]
+class _Around:
+    """A function around another, which names what the other names."""
+
+    def __init__(self, function: Callable[..., Any], change: Callable[[Any], Any]):
+        self.function, self.change = function, change
+        named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in sorted(names(function))]
+        self.__signature__ = inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL), *named])
+
+
+class Followed(_Around):
+    """``change(function(...))``."""
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        return self.change(self.function(*args, **named))
+
+
+class OfParameters(_Around):
+    """``function(change(parameters), ...)``."""
+
+    def __call__(self, parameters: Any, *args: Any, **named: Any) -> Any:
+        return self.function(self.change(parameters), *args, **named)

@@ -2,7 +2,8 @@ r"""Constraints on a policy: E sum_t gamma^t max(g_i(s_t, a_t), 0) <= limit_i, b
 
 With v_i that expected violation (never negative: one sign everywhere) and h_i = v_i - limit_i, an objective minimises
 
-    augmented Lagrangian   J + sum_i (max(0, lambda_i + rho h_i)^2 - lambda_i^2) / (2 rho),    lambda_i <- max(0, lambda_i + rho h_i)
+    augmented Lagrangian   J + sum_i (max(0, lambda_i + rho h_i)^2 - lambda_i^2) / (2 rho),
+                           lambda_i <- max(0, lambda_i + rho h_i)
     PID-Lagrangian         (J + sum_i lambda_i v_i) / (1 + sum_i lambda_i),
                            lambda_i = max(0, K_P h_i + I_i + K_D max(0, v_i - v_i^before)),  I_i <- max(0, I_i + K_I h_i)
 
@@ -22,7 +23,7 @@ def _spread(limit: Any, like: Any) -> Any:
     """A limit for each constraint: one number for all, or a pytree of them."""
     if jax.tree.structure(limit) == jax.tree.structure(like):
         return limit
-    if jnp.ndim(limit) == 0:
+    if jax.tree.structure(limit) == jax.tree.structure(0.0) and jnp.ndim(limit) == 0:
         return jax.tree.map(lambda _: limit, like)
     raise ValueError(f"limit is a number or has the constraint's structure, {jax.tree.structure(like)}; got {limit!r}.")
 

@@ -2,7 +2,7 @@ r"""The objective of a policy and four ways to its gradient, with the memory of 
 
     "pathwise"          d/d phi of the rollout itself, through policy, dynamics and cost
     "straight_through"  the same with actions rounded to whole numbers forward (`jaxsci.control.through`)
-    "mixed"             the same with the values of the task's dynamics and the derivatives of a surrogate (`jaxsci.control.mixed`)
+    "mixed"             the same with the values of the dynamics and the derivatives of a surrogate (`jaxsci.control.mixed`)
     "score"             E [(sum_t grad log pi(a_t | o_t)) (return to go - baseline)]: nothing is differentiated but the policy
 
 The pathwise gradient over T steps multiplies T Jacobians: where the leading Lyapunov exponent is positive it explodes.
@@ -14,7 +14,6 @@ chaos; Xu et al. (2022), arXiv:2204.07137 (SHAC).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jaxsci._checks import is_whole, unknown_name
+from jaxsci.control.calling import Followed
 from jaxsci.control.dynamics import mixed
 from jaxsci.control.rollout import advance, begin, check_call, discounts, ending, mapped
 from jaxsci.control.task import Task
@@ -92,11 +92,11 @@ def objective(
       -0.510
     """
     _check_options(task, policy, gradient, batch, remat, truncate, critic, constraints, surrogate)
-    if gradient == "mixed":
+    if surrogate is not None:
         task = task.replace(dynamics=mixed(task.dynamics, surrogate))
     act = policy
     if gradient == "straight_through":
-        act = _Rounded(policy)
+        act = Followed(policy, round_through)
 
     def loss(params, key=None, *, parameters=None, critic_params=None, multipliers=None, initial=None):
         now = task if parameters is None else task.replace(parameters=parameters)
@@ -118,16 +118,6 @@ class _Cut(NamedTuple):
     every: int
     critic: Callable[[Any, Any], Any] | None
     critic_params: Any
-
-
-class _Rounded:
-    """A policy whose actions are rounded, with the derivative of what is rounded; names `key` and `t` as the policy does."""
-
-    def __init__(self, policy: Callable[..., Any]):
-        self.policy, self.__signature__ = policy, inspect.signature(policy)
-
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        return round_through(self.policy(*args, **named))
 
 
 def _pathwise(task, policy, params, key, batch, initial, mesh, remat, cut):

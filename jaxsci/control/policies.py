@@ -19,6 +19,8 @@ from jaxsci._types import Key
 from jaxsci.control.task import Task
 from jaxsci.networks import MLP
 
+_NETWORK = MLP((32, 32))
+
 
 class StochasticPolicy(Protocol):
     """What algorithms that need densities ask of a policy."""
@@ -42,7 +44,7 @@ class StochasticPolicy(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class NetworkPolicy:
-    """A deterministic policy: a = low + (high - low) (1 + tanh(network(z))) / 2, or the network's output where there are no bounds.
+    """A deterministic policy: a = low + (high - low) (1 + tanh(network(z))) / 2, or network(z) where there are no bounds.
 
     Args:
       network: from `jaxsci.networks`, or anything with its ``init`` and ``apply``.
@@ -57,7 +59,7 @@ class NetworkPolicy:
       (2,)
     """
 
-    network: Any = MLP((32, 32))
+    network: Any = _NETWORK
     actions: int | None = None
     low: Any = None
     high: Any = None
@@ -81,7 +83,7 @@ class NetworkPolicy:
 class GaussianPolicy:
     """A normal draw around a network's output, squashed between bounds by tanh where there are some.
 
-    The standard deviation is a parameter per action (``"log_std"``), before squashing; densities are those of the squashed action.
+    The standard deviation is a parameter per action (``"log_std"``), before squashing; densities are of the squashed action.
 
     Args:
       network, actions, low, high, center, scale: as of `NetworkPolicy`.
@@ -89,7 +91,7 @@ class GaussianPolicy:
     Reference: Haarnoja et al. (2018), arXiv:1801.01290, appendix C, for the density after tanh.
     """
 
-    network: Any = MLP((32, 32))
+    network: Any = _NETWORK
     actions: int | None = None
     low: Any = None
     high: Any = None
@@ -148,7 +150,7 @@ class CategoricalPolicy:
     """
 
     choices: int
-    network: Any = MLP((32, 32))
+    network: Any = _NETWORK
     center: Any = 0.0
     scale: Any = 1.0
 

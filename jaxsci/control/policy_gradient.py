@@ -87,7 +87,7 @@ def analytic_policy_gradient(
         params, state, multipliers = carry
         here = None if key is None else jax.random.fold_in(key, i)
         (_, aux), slope = jax.value_and_grad(loss, has_aux=True)(params, here, multipliers=multipliers)
-        norm = optax.global_norm(slope)
+        norm = optax.tree.norm(slope)
         updates, new_state = optimiser.update(slope, state, params)
         kept = functools.partial(jnp.where, jnp.isfinite(norm))
         params, state = jax.tree.map(kept, (optax.apply_updates(params, updates), new_state), (params, state))

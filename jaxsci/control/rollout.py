@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float
 
 from jaxsci._checks import is_whole
-from jaxsci.control.calling import call, is_random, keys_for
+from jaxsci.control.calling import call, is_random
 from jaxsci.control.task import Task
 
 
@@ -134,9 +134,7 @@ def mapped(member: Callable[[Any, Any], Any], key: Any, initial: Any, batch: int
 
 def begin(task: Task, policy: Callable[..., Any], key: Any, state: Any = None) -> tuple[Carry, Any]:
     """The carry at the start, and the key of the steps."""
-    init_key, step_key = key, key
-    if is_random(task.init) and state is None and (is_random(task.dynamics) or is_random(policy)):
-        init_key, step_key = jax.random.split(key)
+    init_key, step_key = jax.random.split(key) if is_random(task.init) and key is not None else (None, key)
     state = task.first_state(init_key) if state is None else jax.tree.map(jnp.asarray, state)
     start = None if task.terminated is None else state
     dtype = jnp.result_type(float)
@@ -147,10 +145,9 @@ def begin(task: Task, policy: Callable[..., Any], key: Any, state: Any = None) -
 def advance(task: Task, policy: Callable[..., Any], params: Any, key: Any, carry: Carry, t: Any) -> tuple[Carry, Step]:
     """One step. Who has terminated stays where it is and costs nothing."""
     p, alive = task.parameters, carry.alive
-    if is_random(task.dynamics) or is_random(policy):
-        policy_key, dynamics_key = keys_for(jax.random.fold_in(key, t), policy, task.dynamics)
-    else:
-        policy_key = dynamics_key = None
+    # Two draws a step, whoever is random: the dynamics draw the same numbers under every policy.
+    dynamics_key = jax.random.fold_in(key, 2 * t) if is_random(task.dynamics) else None
+    policy_key = jax.random.fold_in(key, 2 * t + 1) if is_random(policy) else None
     state = carry.state if carry.start is None else _where(alive, carry.state, carry.start)
     observation = task.observation(state)
     action = call(policy, params, observation, key=policy_key, t=t)
@@ -198,7 +195,8 @@ def check_call(task: Task, policy: Callable[..., Any], params: Any, key: Any, ba
     for path, leaf in jax.tree_util.tree_leaves_with_path(initial):
         if batch is not None and (jnp.ndim(leaf) == 0 or jnp.shape(leaf)[0] != batch):
             raise ValueError(
-                f"rollout: initial{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}; its leading axis is the batch, {batch}."
+                f"rollout: initial{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}; "
+                f"its leading axis is the batch, {batch}."
             )
     if initial is None:
         task.spaces(policy, params)

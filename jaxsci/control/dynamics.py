@@ -6,6 +6,7 @@ A step never sees the next action: the control is constant over it (zero-order h
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from jaxsci.control.calling import call, is_random
 from jaxsci.problems import Problem, stepper
 from jaxsci.solvers import Stepper
 
+_UNROLLED = 2  # substeps that are written out; more are a loop, which compiles in no time
+
 
 def ode(field: Callable[..., Any], dt: Any, *, solver: Any = "rk4", substeps: int = 1) -> Callable[..., Any]:
     """Dynamics of ds/dt = field(parameters, s, a), the action held over the step.
@@ -26,8 +29,8 @@ def ode(field: Callable[..., Any], dt: Any, *, solver: Any = "rk4", substeps: in
     Args:
       field: ``(parameters, state, action) -> d(state)/dt``, any pytree.
       dt: the length of a step.
-      solver: "rk4" (the classical one, unrolled), or a diffrax solver, such as ``diffrax.Tsit5()`` or an implicit one, with
-        steps of a fixed size.
+      solver: "rk4" (the classical one), or a diffrax solver, such as ``diffrax.Tsit5()`` or an implicit one, with
+        steps of a fixed size; Newton's iterations end at eps^(2/3) where their tolerances are not given.
       substeps: of the solver within a step.
     Raises:
       ValueError: an unknown solver or a bad number of substeps.
@@ -43,8 +46,11 @@ def ode(field: Callable[..., Any], dt: Any, *, solver: Any = "rk4", substeps: in
 
         def step(parameters, state, action):
             h = dt / substeps
+            once = lambda s: _rk4(lambda s: field(parameters, s, action), s, h)  # noqa: E731
+            if substeps > _UNROLLED:
+                return jax.lax.scan(lambda s, _: (once(s), None), jax.tree.map(jnp.asarray, state), length=substeps)[0]
             for _ in range(substeps):
-                state = _rk4(lambda s: field(parameters, s, action), state, h)
+                state = once(state)
             return state
 
         return step
@@ -54,13 +60,32 @@ def ode(field: Callable[..., Any], dt: Any, *, solver: Any = "rk4", substeps: in
 
     def held(parameters, state, action):
         """By a loop over the solver's own step: no estimate of the error, no interpolation, no adjoint but the loop's."""
-        h, args = dt / substeps, (parameters, action)
-        solver_state = solver.init(term, 0.0, h, state, args)
+        state, parameters, action = jax.tree.map(jnp.asarray, (state, parameters, action))  # of one type in all stages
+        dtype = jnp.result_type(float, *jax.tree.leaves(state))
+        one, args = _with_tolerances(solver, dtype), (parameters, action)
+        times = jnp.asarray(dt / substeps, dtype) * jnp.arange(substeps + 1)
+        solver_state = one.init(term, times[0], times[1], state, args)
         for i in range(substeps):
-            state, _, _, solver_state, _ = solver.step(term, i * h, (i + 1) * h, state, args, solver_state, made_jump=i == 0)
+            state, _, _, solver_state, _ = one.step(
+                term, times[i], times[i + 1], state, args, solver_state, made_jump=jnp.asarray(i == 0)
+            )
         return state
 
     return held
+
+
+def _with_tolerances(solver: Any, dtype: Any) -> Any:
+    """An implicit solver's Newton iterations end by a tolerance that it takes from a control of the step; here is none."""
+    finder = getattr(solver, "root_finder", None)
+    if finder is None or isinstance(finder.rtol, float | int | jax.Array):
+        return solver
+    tolerance = float(jnp.finfo(dtype).eps) ** (2 / 3)
+    finder = dataclasses.replace(finder, rtol=tolerance, atol=tolerance, norm=_largest)
+    return dataclasses.replace(solver, root_finder=finder)
+
+
+def _largest(tree: Any) -> Any:
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
 def _rk4(field: Callable[[Any], Any], state: Any, h: Any) -> Any:
@@ -87,15 +112,20 @@ class Actuated(NamedTuple):
 def actuated(problem: Problem, method: Any, shapes: Mapping[str, Any] | Any) -> Actuated:
     """A problem with actuators: u_t = (what the equation says) + sum_i a_i shape_i(x), solved by a method with a fixed step.
 
+    On an incompressible flow in velocities the gradient part of the force goes into the pressure (`jaxsci.Stepper.push`).
+
     Args:
       problem: evolves in time, such as ``js.problems.kuramoto_sivashinsky()``.
       method: with a step, such as ``js.Spectral(n=64, dt=0.05)``.
       shapes: ``[actuators, *space]`` on the method's grid for a single field, or a dict by field, or a function of the grid's
         coordinates that returns one of these.
     Raises:
+      TypeError: a method whose step takes no push.
       ValueError: shapes that are not the grid's.
     """
     solver = stepper(problem, method)
+    if not isinstance(solver, Stepper):
+        raise TypeError(f"actuated: a step of {type(method).__name__} cannot be pushed; use js.Spectral(n=..., dt=...).")
     grid = solver.grid
     if callable(shapes):
         shapes = shapes(**dict(zip(grid, np.meshgrid(*grid.values(), indexing="ij"), strict=True)))
@@ -108,7 +138,9 @@ def actuated(problem: Problem, method: Any, shapes: Mapping[str, Any] | Any) -> 
     count = {np.shape(value)[0] for value in shapes.values() if np.ndim(value)}
     if len(count) != 1 or any(np.shape(value)[1:] != space for value in shapes.values()) or set(shapes) - set(fields):
         found = {name: np.shape(value) for name, value in shapes.items()}
-        raise ValueError(f"actuated: shapes are [actuators, *{space}] for fields among {', '.join(fields)}; got {found}.")
+        raise ValueError(
+            f"actuated: shapes are [actuators, {', '.join(map(str, space))}] for fields among {', '.join(fields)}; got {found}."
+        )
     zero = np.zeros((*count, *space))
     return Actuated(solver, jnp.stack([jnp.asarray(shapes.get(name, zero)) for name in fields], axis=1))
 
@@ -116,7 +148,7 @@ def actuated(problem: Problem, method: Any, shapes: Mapping[str, Any] | Any) -> 
 def pushed(parameters: Actuated, state: Any, action: Any, *, substeps: int = 1) -> Any:
     """The dynamics of an `Actuated` equation: `substeps` steps of its stepper with the action held."""
     force = jnp.tensordot(action, parameters.shapes, axes=1)
-    push = parameters.stepper.encode(force).values
+    push = parameters.stepper.push(force)
     if substeps == 1:
         return parameters.stepper.step(state, push=push)
     return jax.lax.scan(lambda s, _: (parameters.stepper.step(s, push=push), None), state, length=substeps)[0]

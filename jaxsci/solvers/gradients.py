@@ -55,7 +55,8 @@ def repeat(step: Callable[[Any, Any], Any], state: Any, steps: int, policy: Grad
     if math.prod(parts) > steps:
         step = _only_below(steps, step)
     for length in reversed(parts):
-        step = _repeated(jax.checkpoint(step), length)
+        # A loop is a barrier of its own: common subexpressions of forward and backward pass do not meet.
+        step = _repeated(jax.checkpoint(step, prevent_cse=False), length)
     return step(state, 0)
 
 

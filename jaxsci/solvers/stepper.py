@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxsci._checks import check_keys
+from jaxsci.equations.evaluation import evaluate
 from jaxsci.problems import Problem
 from jaxsci.solvers import etdrk
 from jaxsci.solvers.courant import courant_number
@@ -66,7 +67,7 @@ class Stepper:
         Args:
           coefficients: values that replace the problem's own for this step. The tables are then made anew, which costs
             more than the step itself on small grids: in a loop, `with_coefficients` once is cheaper.
-          push: added to the right-hand side and held over the step, in the form of ``encode(fields).values``.
+          push: added to the right-hand side and held over the step, in the form that `push` returns.
         """
         if coefficients is not None:
             return self.with_coefficients(**coefficients).step(state, push=push)
@@ -102,6 +103,34 @@ class Stepper:
         start = self.problem.domain["t"][0] if t is None else t
         values = self.lines.encode(fields)
         return State(values.astype(jnp.result_type(values, self.operators.linear)), jnp.asarray(start, self.tables.h.dtype))
+
+    def push(self, fields: Float[ArrayLike, "..."] | Mapping[str, Any]) -> Any:
+        """Rates on the grid, fields as of `encode`, in the form in which `step` adds them.
+
+        Where unknowns without a time derivative hold a constraint, they take up what would break it: of a body force on an
+        incompressible flow the gradient part goes into the pressure.
+
+        Raises:
+          ValueError: a shape that is not the grid's; a constraint that this stepper cannot hold under a push.
+        """
+        values = self.encode(fields).values
+        parts = self.lines.parts
+        if not parts.algebraic:
+            return values
+        constraints = {row for _, row in parts.algebraic}
+        own = {t.unknown: t for t in parts.linear if t.letters == "t" and t.row not in constraints}
+        terms = [own[name] for name, k in parts.components if k == 0 and name in own]
+        plain = len(terms) == len(parts.components) and all(term.row in parts.rest_rows for term in terms)
+        if not (plain and isinstance(self.lines, FourierLines)):
+            raise ValueError(
+                f"push: {self.problem.name} has unknowns without a time derivative, and how they answer a push is only known "
+                "on periodic axes, for equations of first order in time that all have a nonlinear term."
+            )
+        rows = [jnp.zeros_like(values[0])] * len(parts.rest_rows)
+        for term, value in zip(terms, values, strict=True):
+            factor = evaluate(term.factor, {}, {}, self.problem.coefficients)
+            rows[parts.rest_rows.index(term.row)] = -factor * value  # the residual's side
+        return etdrk.combine(self.operators.rates, rows)
 
     def decode(self, state: State) -> Float[Array, "unknowns ..."]:
         """A state to the unknowns on the grid, ``[unknowns, *space]``."""

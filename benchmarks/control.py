@@ -6,9 +6,9 @@
     python benchmarks/control.py --smoke         small rows, to see that it runs
 
 Groups: rollouts (against gymnax and gymnasium), flows (Kuramoto-Sivashinsky against controlgym), agents (predator and prey,
-against Mesa), fishery, planning, learners (SHAC, PPO, evolution), safety, beliefs, models (a surrogate against the solver). Peers that
-are not installed leave ``theirs`` null. Times are the least processor seconds of several calls, interleaved with those of the
-peer, in this process, which should be pinned to one core (``taskset -c 0``); it asks its libraries for one thread.
+against Mesa), fishery, planning, learners (SHAC, PPO, evolution), safety, beliefs, models (a surrogate against the solver).
+Peers that are not installed leave ``theirs`` null. Times are the least processor seconds of several calls, interleaved with
+those of the peer, in this process, which should be pinned to one core (``taskset -c 0``); it asks its libraries for one thread.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import math
 import random
 import time
@@ -65,7 +66,7 @@ def rows_mesa(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A single run, in the default precision of JAX: ticks from the published start, the state handed on."""
     ticks = 5 if options.smoke else 100
     with jax.enable_x64(False):
-        model = PredatorPreyAgents(**({"side": 32, "sheep": 40, "wolves": 20} if options.smoke else {}))
+        model = PredatorPreyAgents(side=32, sheep=40, wolves=20) if options.smoke else PredatorPreyAgents()
         key = jax.random.key(0)
 
         def run(state):
@@ -102,8 +103,8 @@ def rows_mesa(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def mesa_peer(settings: PredatorPreyAgents, state: Any) -> Any:
     """The same rules in Mesa, from the same state: a grid of patches for who is where, NumPy for the grass; None without Mesa."""
     try:
-        import mesa
-        from mesa.space import MultiGrid
+        mesa = importlib.import_module("mesa")
+        MultiGrid = importlib.import_module("mesa.space").MultiGrid
     except ImportError:
         return None
     side, draw = settings.side, random.Random(0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import math
 import time
 from collections.abc import Iterator
@@ -37,9 +38,7 @@ def our_task(horizon: int, start: Any, substeps: int = SUBSTEPS) -> Any:
 
 def controlgym_run(start: Any, actions: Any) -> tuple[Any, float]:
     """The states after each action, and processor seconds a step, the least of them."""
-    from controlgym.envs import KuramotoSivashinskyEnv
-
-    env = KuramotoSivashinskyEnv(sensor_noise_cov=0.0, seed=0)
+    env = importlib.import_module("controlgym.envs").KuramotoSivashinskyEnv(sensor_noise_cov=0.0, seed=0)
     env.reset(state=np.asarray(start))
     states, least = [], math.inf
     for action in np.asarray(actions):

@@ -9,6 +9,7 @@ Seconds are processor seconds of one core.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -87,7 +88,8 @@ def rows_sampling(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The cost over that of the best local optimum that iLQR finds from the sampled plans."""
     horizon, iterations = (10, 5) if options.smoke else (30, 40)
     task = pendulum(horizon)
-    start, bounds = jnp.array([2.0, 0.0]), {"low": -5.0, "high": 5.0}
+    start = jnp.array([2.0, 0.0])
+    bounds: dict[str, Any] = {"low": -5.0, "high": 5.0}
     for name, planner in (("mppi", mppi), ("cem", cem)):
 
         def both(key, planner=planner):
@@ -104,9 +106,7 @@ def rows_sampling(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def rows_tree_search(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Simulations a second with 64 members and 16 choices, in single precision; mctx called with the whole batch is the peer."""
-    try:
-        import mctx  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("mctx") is None:
         yield row("planning: tree search", ours=None, target=2.0, meets=False, skipped="mctx is not installed")
         return
     members, counts = (4, (8, 16)) if options.smoke else (64, (32, 128))
@@ -129,13 +129,13 @@ def rows_tree_search(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         )  # fmt: skip
 
     key = jax.random.key(0)
-    calls = {(n, whole): search(n, members if whole else None) for n in counts for whole in (False, True)}
+    calls = {f"{n} {whole}": search(n, members if whole else None) for n in counts for whole in (False, True)}
     spent = least_cpu_seconds({name: lambda f=f: f(key) for name, f in calls.items()}, 2 if options.smoke else 5)
-    speed = {name: members * name[0] / seconds for name, seconds in spent.items()}
+    speed = {name: members * int(name.split()[0]) / seconds for name, seconds in spent.items()}
     few, most = counts
-    falls = {whole: speed[few, whole] / speed[most, whole] for whole in (False, True)}
+    falls = {whole: speed[f"{few} {whole}"] / speed[f"{most} {whole}"] for whole in (False, True)}
     yield row(
         f"planning: tree search, simulations a second fall from {few} to {most} by", ours=falls[False], theirs=falls[True],
-        target=2.0, meets=falls[False] <= 2, precision="float32", few=speed[few, False], many=speed[most, False],
-        whole_batch=speed[most, True],
+        target=2.0, meets=falls[False] <= 2, precision="float32", few=speed[f"{few} {False}"], many=speed[f"{most} {False}"],
+        whole_batch=speed[f"{most} {True}"],
     )  # fmt: skip

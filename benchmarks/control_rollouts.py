@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -64,8 +65,8 @@ def our_rollout(batch: int, horizon: int) -> Callable[..., Any]:
 
 def gymnax_rollout(batch: int, horizon: int) -> Callable[..., Any]:
     """The same by gymnax's differentiable environment: the mean cost and the sum of the final angles."""
-    import gymnax
-    from gymnax.environments.classic_control.pendulum import EnvState
+    gymnax = importlib.import_module("gymnax")
+    EnvState = importlib.import_module("gymnax.environments.classic_control.pendulum").EnvState
 
     env, numbers = gymnax.make("Pendulum-v1")
     env = env.with_transition_gradients()
@@ -92,7 +93,7 @@ def gymnax_rollout(batch: int, horizon: int) -> Callable[..., Any]:
 
 def gymnasium_seconds(params: Any, steps: int) -> float:
     """Processor seconds of one step of a loop in Python, the least of three runs."""
-    import gymnasium
+    gymnasium = importlib.import_module("gymnasium")
 
     weights = jax.tree.map(np.asarray, params)
     env = gymnasium.make("Pendulum-v1", max_episode_steps=steps + 1)
@@ -111,7 +112,8 @@ def gymnasium_seconds(params: Any, steps: int) -> float:
 def compiled(function: Callable[..., Any], *args: Any) -> tuple[Callable[[], Any], float]:
     """A call without arguments, and the MB of temporary memory that it needs."""
     program = jax.jit(function).lower(*args).compile()
-    return lambda: program(*args), program.memory_analysis().temp_size_in_bytes / 1e6
+    memory: Any = program.memory_analysis()
+    return lambda: program(*args), memory.temp_size_in_bytes / 1e6
 
 
 def rows_gradient(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -122,7 +124,7 @@ def rows_gradient(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         args = inputs(batch)
         ours, our_memory = compiled(jax.value_and_grad(our_loss(batch, horizon)), *args)
         calls = {"ours": ours}
-        theirs = _gymnax_gradient(batch, horizon, args)
+        theirs: Any = _gymnax_gradient(batch, horizon, args)
         if theirs:
             calls["gymnax"] = theirs[0]
         seconds = least_cpu_seconds(calls, 2 if options.smoke else 10)
@@ -130,9 +132,10 @@ def rows_gradient(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     double = None
     if theirs:
         args = inputs(batch)
-        exact, other = jax.value_and_grad(our_loss(batch, horizon)), _gymnax_gradient(batch, horizon, args)
+        other: Any = _gymnax_gradient(batch, horizon, args)
+        exact = jax.value_and_grad(our_loss(batch, horizon))
         double = _difference(jax.jit(exact)(*args), other[0]())
-    their_seconds, their_memory = seconds.get("gymnax"), theirs and theirs[1]
+    their_seconds, their_memory = seconds.get("gymnax"), theirs[1] if theirs else None
     faster = bool(their_seconds) and their_seconds >= 2.5 * seconds["ours"]
     yield row(
         f"rollouts: gradient {size}, seconds / gymnax", ours=seconds["ours"], theirs=their_seconds, target="ratio 2.5",

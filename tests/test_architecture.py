@@ -26,7 +26,7 @@ ORDER = (
 )
 LAYER = {part: layer for layer, parts in enumerate(ORDER) for part in parts}
 EXEMPT = ("__init__", "__main__")  # the facade and the entry point of the package
-EXTRAS = {"matplotlib", "h5py", "xarray", "netCDF4", "zarr", "cobra"}
+EXTRAS = {"matplotlib", "h5py", "xarray", "netCDF4", "zarr", "cobra", "mctx"}
 
 
 def part_of(path):

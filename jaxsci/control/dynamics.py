@@ -135,14 +135,15 @@ def actuated(problem: Problem, method: Any, shapes: Mapping[str, Any] | Any) -> 
         if len(fields) != 1:
             raise ValueError(f"actuated: this equation evolves {', '.join(fields)}; give the shapes as a dict by name.")
         shapes = {fields[0]: shapes}
-    count = {np.shape(value)[0] for value in shapes.values() if np.ndim(value)}
-    if len(count) != 1 or any(np.shape(value)[1:] != space for value in shapes.values()) or set(shapes) - set(fields):
-        found = {name: np.shape(value) for name, value in shapes.items()}
+    shapes = {str(name): jnp.asarray(value) for name, value in shapes.items()}
+    found = {name: value.shape for name, value in shapes.items()}
+    count = {shape[0] for shape in found.values() if shape}
+    if len(count) != 1 or any(shape[1:] != space for shape in found.values()) or set(found) - set(fields):
         raise ValueError(
             f"actuated: shapes are [actuators, {', '.join(map(str, space))}] for fields among {', '.join(fields)}; got {found}."
         )
-    zero = np.zeros((*count, *space))
-    return Actuated(solver, jnp.stack([jnp.asarray(shapes.get(name, zero)) for name in fields], axis=1))
+    zero = jnp.zeros((*count, *space))
+    return Actuated(solver, jnp.stack([shapes.get(name, zero) for name in fields], axis=1))
 
 
 def pushed(parameters: Actuated, state: Any, action: Any, *, substeps: int = 1) -> Any:

@@ -3,7 +3,7 @@ r"""Plans by second-order sweeps over a trajectory (iLQR, DDP), differentiable a
     min over a_0 ... a_{T-1}   J = sum_t gamma^t cost(p, s_t, a_t, s_{t+1}) + gamma^T terminal(p, s_T),      low <= a_t <= high
 
 Each sweep makes a quadratic model along the trajectory (`jaxsci.control.riccati`), minimises it, and rolls the minimum
-out through the dynamics themselves, a_t + alpha k_t + K_t (s'_t - s_t), for the best of several alpha. The curvature W_t of the model is
+out through the dynamics themselves, a_t + alpha k_t + K_t (s'_t - s_t), for the best of several alpha. The model's curvature W_t:
 
     Gauss-Newton (iLQR)   the projection of d^2 l_t onto the positive semidefinite matrices, cross terms included
     Newton                d^2 (l_t + lambda_{t+1} . f_t) with the costates lambda, so that the model is J's own expansion
@@ -25,7 +25,6 @@ arXiv:1810.13400, and Jin et al. (2020), arXiv:1912.12970, for derivatives.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -35,10 +34,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from jaxsci._checks import is_traced, is_whole, unknown_name
-from jaxsci.control.calling import call
+from jaxsci.control.flat_task import flat_task
 from jaxsci.control.policies import sequence
-from jaxsci.control.riccati import Quadratic, backward, costates, nearest_semidefinite, solve_hessian
-from jaxsci.control.rollout import discounts
+from jaxsci.control.riccati import backward, costates, solve_hessian
 from jaxsci.control.task import Task
 
 Curvature = Literal["newton", "gauss_newton"]
@@ -123,14 +121,14 @@ def ilqr(
       3.7016 after 1 step
       >>> slope = jax.grad(lambda s, p: js.control.ilqr(task, jnp.zeros(50), s, parameters=p).actions[0], argnums=(0, 1))
       >>> print("{:.4f} {:.4f}".format(*slope(1.0, 0.1)))
-      -2.7016 11.7126
+      -2.7016 11.3982
     """
     task, state, actions = _checked(task, actions, state, parameters, curvature, max_steps)
     x0, to_state = ravel_pytree(state)
     to_action = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], actions))[1]
     guess = jax.vmap(lambda action: ravel_pytree(action)[0])(actions)
     bounds = _bounds(low, high, jax.tree.map(lambda leaf: leaf[0], actions))
-    problem, numbers = _flat(task, x0, guess[0], to_state, to_action)
+    problem, numbers = flat_task(task, x0, guess[0], to_state, to_action)
 
     held = jax.lax.stop_gradient((numbers, x0, guess, bounds))
     chosen, status, steps = _sweeps(problem, *held, curvature, max_steps, tol)
@@ -149,75 +147,16 @@ def track(plan: Plan, state: Any, *, t: Any) -> Any:
     """The policy that plays a plan with its feedback: a_t + K_t (s - s_t). Its observation is the state.
 
     To first order in the deviation, these are the optimal actions of the state it finds itself in.
+
+    Raises:
+      ValueError: the plan has no gains.
     """
+    if plan.gains is None:
+        raise ValueError("track: this plan has no gains; take one from ilqr, or play it with jaxsci.control.sequence.")
     planned = jax.tree.map(lambda leaf: leaf[t], plan.states)
     action, to_action = ravel_pytree(jax.tree.map(lambda leaf: leaf[t], plan.actions))
     deviation = ravel_pytree(state)[0] - ravel_pytree(planned)[0]
     return to_action(action + plan.gains[t] @ deviation)
-
-
-class _Problem(NamedTuple):
-    """The task in flat states x and actions u. Functions of `numbers`: all that is traced and not x or u."""
-
-    step: Callable[..., Any]  # (numbers, t, x, u) -> x1
-    cost: Callable[..., Any]  # (numbers, t, x, u, x1), discounted
-    final: Callable[..., Any]  # (numbers, x), discounted
-    horizon: int
-
-    def follow(self, numbers: Any, x0: Any, actions: Any) -> tuple[Any, Any]:
-        """States ``[T + 1, n]`` and costs ``[T + 1]``, the last one terminal."""
-        return self.steered(numbers, x0, lambda t, x: actions[t])[::2]
-
-    def steered(self, numbers: Any, x0: Any, policy: Callable[..., Any]) -> tuple[Any, Any, Any]:
-        """States, actions and costs under ``u = policy(t, x)``."""
-
-        def once(x, t):
-            u = policy(t, x)
-            return self.step(numbers, t, x, u), (x, u)
-
-        times = jnp.arange(self.horizon)
-        last, (xs, us) = jax.lax.scan(once, x0, times)
-        states = jnp.concatenate([xs, last[None]])
-        costs = jax.vmap(functools.partial(self.cost, numbers))(times, xs, us, states[1:])
-        return states, us, jnp.concatenate([costs, self.final(numbers, last)[None]])
-
-    def total(self, numbers: Any, x0: Any, actions: Any) -> Any:
-        return jnp.sum(self.follow(numbers, x0, actions)[1])
-
-    def expand(self, numbers: Any, states: Any, actions: Any, *, exact: Any) -> Quadratic:
-        """The quadratic model; `exact` may be traced, or None for Gauss-Newton alone."""
-        size = states.shape[1]
-        times, z = jnp.arange(self.horizon), jnp.concatenate([states[:-1], actions], axis=1)
-
-        def moved(t, z):
-            return self.step(numbers, t, z[:size], z[size:])
-
-        def paid(t, z):
-            return self.cost(numbers, t, z[:size], z[size:], moved(t, z))
-
-        def last(x):
-            return self.final(numbers, x)
-
-        def along(function):
-            return jax.vmap(function)(times, z)
-
-        transition, slope = along(jax.jacfwd(moved, argnums=1)), along(jax.grad(paid, argnums=1))
-        curvature = along(jax.jacfwd(jax.grad(paid, argnums=1), argnums=1))
-        final = jax.grad(last)(states[-1]), jax.jacfwd(jax.grad(last))(states[-1])
-        model = Quadratic(transition, slope, curvature, *final)
-        semidefinite = lambda m: m._replace(  # noqa: E731
-            curvature=nearest_semidefinite(m.curvature), final_curvature=nearest_semidefinite(m.final_curvature)
-        )
-        if exact is None:
-            return semidefinite(model)
-        hamiltonian = lambda t, z, after: moved(t, z) @ after  # noqa: E731
-        bent = jax.vmap(jax.jacfwd(jax.grad(hamiltonian, argnums=1), argnums=1))(times, z, costates(model))
-        newton = model._replace(curvature=curvature + bent)
-        if exact is True:
-            return newton
-        # Where Newton's model is taken, the other's projection has nothing to decompose.
-        kept = jax.tree.map(lambda m: jnp.where(exact, jnp.zeros_like(m), m), model)
-        return jax.tree.map(lambda a, b: jnp.where(exact, a, b), newton, semidefinite(kept))
 
 
 class _Carry(NamedTuple):
@@ -257,7 +196,8 @@ def _sweeps(problem, numbers, x0, guess, bounds, curvature, max_steps, tol):
             # Newton's model need not be convex beside the active bounds: it takes them from the gradient (projected Newton),
             # Gauss-Newton's finds them step by step.
             wide = jnp.where(pinned, 0, jnp.inf)
-            room = tuple(jnp.where(carry.exact, s * wide, b - carry.actions) for s, b in zip((-1, 1), bounds, strict=True))
+            down, up = (jnp.where(carry.exact, s * wide, b - carry.actions) for s, b in zip((-1, 1), bounds, strict=True))
+            room = (down, up)
         scale = jnp.maximum(carry.scale, jnp.max(jnp.abs(own) + jnp.abs(to_come)))
         done = jnp.max(jnp.abs(gradient)) <= tol * scale
         feedback = backward(model, damping=carry.damping, room=room)
@@ -349,32 +289,6 @@ def _attach_jvp(problem, primals, tangents):
         right = right - jax.jvp(lambda u: gradient(numbers, x0, u), (actions,), (change,))[1]
         right = jnp.where(held, change, right)
     return actions, jax.lax.custom_linear_solve(product, right, solve, symmetric=True)
-
-
-def _flat(task: Task, x0: Any, u0: Any, to_state: Any, to_action: Any) -> tuple[_Problem, Any]:
-    """The problem, and the numbers that its functions were found to close over (the parameters among them)."""
-    dtype = x0.dtype
-    weights = discounts(task, task.horizon + 1).astype(dtype)
-
-    def step(t, x, u):
-        return ravel_pytree(call(task.dynamics, task.parameters, to_state(x), to_action(u), t=t))[0]
-
-    def cost(t, x, u, x1):
-        value = call(task.cost, task.parameters, to_state(x), to_action(u), to_state(x1), t=t)
-        return weights[t] * jnp.asarray(value, dtype)
-
-    def final(x):
-        if task.terminal is None:
-            return jnp.zeros((), dtype)
-        return weights[-1] * jnp.asarray(call(task.terminal, task.parameters, to_state(x)), dtype)
-
-    functions, numbers = [], []
-    for function, examples in ((step, (0, x0, u0)), (cost, (0, x0, u0, x0)), (final, (x0,))):
-        closed, found = jax.closure_convert(function, *examples)
-        place = len(numbers)
-        functions.append(lambda numbers, *args, closed=closed, place=place: closed(*args, *numbers[place]))
-        numbers.append(found)
-    return _Problem(*functions, task.horizon), numbers
 
 
 def _bounds(low: Any, high: Any, action: Any) -> Any:

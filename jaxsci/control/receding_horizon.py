@@ -41,7 +41,7 @@ class RecedingHorizon:
       >>> control = js.control.RecedingHorizon(task.replace(horizon=10, parameters=1.0), jnp.zeros(10))
       >>> run = control.run(task)  # in a world that drifts faster than the model
       >>> print(f"{run.total:.3f}")
-      0.165
+      0.179
     """
 
     model: Task

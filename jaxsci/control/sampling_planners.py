@@ -138,7 +138,7 @@ def cem(
       >>> task = js.control.Task(
       ...     dynamics=lambda p, s, a: s + 0.1 * a, cost=lambda p, s, a, s1: s**2 + 0.1 * a**2,
       ...     init=lambda p: jnp.asarray(1.0), horizon=20)
-      >>> plan = js.control.cem(task, jnp.zeros(20), key=jax.random.key(0), std=1.0, correlation=0.9, iterations=30)
+      >>> plan = js.control.cem(task, jnp.zeros(20), key=jax.random.key(0), std=1.0, correlation=0.5, iterations=30)
       >>> best = js.control.ilqr(task, jnp.zeros(20))
       >>> bool(best.cost < plan.cost < 1.02 * best.cost)
       True

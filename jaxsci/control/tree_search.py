@@ -1,9 +1,9 @@
 r"""Monte-Carlo tree search in a task: among a few choices, or among actions drawn from a policy.
 
 A tree grows from a state, one node a simulation: down along the most promising actions, one step of the task's own dynamics
-into a new state, a guess of the cost to come there, and back up with it. The search is mctx's "Gumbel" variant, whose root policy is an
-improvement in expectation whatever the number of simulations. Continuous actions follow sampled MuZero: every node draws K
-proposals from the policy and the tree chooses among their numbers; being draws from the prior, they are weighted equally.
+into a new state, a guess of the cost to come there, and back up with it. The search is mctx's "Gumbel" variant, whose root
+policy is an improvement in expectation whatever the number of simulations. Continuous actions follow sampled MuZero: every node
+draws K proposals from the policy and the tree chooses among their numbers; being draws from the prior, they weigh the same.
 
 Costs are negative rewards; the horizon, the terminal cost, the discount and `terminated` are respected, so that with enough
 simulations nothing is left to the guess.
@@ -14,6 +14,7 @@ for sampled actions; Schrittwieser et al. (2020), Nature 588, 604.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -203,10 +204,9 @@ def _fitting(choices: int, simulations: int, batch: int) -> int:
 
 def _mctx() -> Any:
     try:
-        import mctx
+        return importlib.import_module("mctx")
     except ImportError as error:
         raise ImportError("tree_search needs mctx: pip install jaxsci[planning]") from error
-    return mctx
 
 
 def _check(task, prior, proposals, simulations, max_depth, batch, together):

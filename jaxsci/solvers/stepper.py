@@ -17,7 +17,7 @@ from jaxsci.equations.evaluation import evaluate
 from jaxsci.problems import Problem
 from jaxsci.solvers import etdrk
 from jaxsci.solvers.courant import courant_number
-from jaxsci.solvers.lines import FourierLines
+from jaxsci.solvers.lines import FourierLines, structure
 from jaxsci.solvers.semidiscrete import Lines, nonlinear_part
 
 
@@ -114,7 +114,7 @@ class Stepper:
           ValueError: a shape that is not the grid's; a constraint that this stepper cannot hold under a push.
         """
         values = self.encode(fields).values
-        parts = self.lines.parts
+        parts = structure(self.problem.equation)
         if not parts.algebraic:
             return values
         constraints = {row for _, row in parts.algebraic}

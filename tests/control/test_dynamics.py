@@ -40,12 +40,12 @@ def test_the_order_of_a_solver(solver, order, substeps, exact):
 
 
 def test_an_implicit_solver_holds_a_stiff_rate_and_differentiates():
-    """ds/dt = -1e4 (s - a): explicit steps of this size blow up."""
+    """ds/dt = -1e4 (s - a): explicit steps of this size blow up; of this one 3e-3 of the distance is left, R(z) ~ 1 / z."""
     step = jax.jit(ode(lambda rate, s, a: -rate * (s - a), 0.1, solver=diffrax.Kvaerno3(), substeps=1))
-    assert abs(float(step(1e4, jnp.asarray(3.0), 2.0)) - 2.0) < 1e-3
+    assert abs(float(step(1e4, jnp.asarray(3.0), 2.0)) - 2.0) < 5e-3
     assert abs(float(jax.jit(ode(lambda rate, s, a: -rate * (s - a), 0.1))(1e4, jnp.asarray(3.0), 2.0))) > 1e6
     slope = jax.grad(lambda a: step(1e4, jnp.asarray(3.0), a))(2.0)
-    assert abs(float(slope) - 1.0) < 1e-3
+    assert abs(float(slope) - 1.0) < 5e-3
 
 
 IMPLICIT = pytest.param(diffrax.Kvaerno3(), marks=pytest.mark.slow)  # half a minute to compile

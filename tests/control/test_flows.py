@@ -69,6 +69,7 @@ def test_intervals_are_those_of_controlgym():
     assert made.observe(made.parameters, jnp.arange(256.0)).tolist() == [25.0 * i for i in range(10)]
 
 
+@pytest.mark.slow
 def test_kolmogorov_flow_its_laminar_state_and_its_patches():
     """The laminar flow is steady; the patches push along x; the gradient is a finite difference."""
     n, nu, drag = 16, 1 / 40, 0.1

@@ -35,6 +35,7 @@ def guardian():
     return fit_guardian(correlated(KEYS[0], 600), alpha=0.05)
 
 
+@pytest.mark.slow
 def test_the_density_is_a_sum_of_kernels_and_integrates_to_one():
     o, a = jnp.array([0.0, 1.0, 3.0] * 10), jnp.array([0.0, 2.0, 1.0] * 10)
     found = fit_guardian(rows(o, a), bandwidth=0.4)

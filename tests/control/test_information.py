@@ -73,6 +73,7 @@ def test_greedy_designs_keep_their_guarantee():
     assert choose(one_matters, jnp.eye(3), 0.1, 3, repeated=True).chosen.tolist() == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_nested_estimates_of_the_closed_form():
     """Fresh inner draws overestimate, contrastive ones underestimate; both close in on the truth, and so does the gradient."""
     phi, sigma, noise = PHI[:2] * 0.5, jnp.eye(3), 0.7

@@ -168,6 +168,7 @@ def test_binding_has_the_probability_of_a_loop_over_the_molecules():
     assert (np.abs(np.array(found) - expected) < error).all()
 
 
+@pytest.mark.slow
 def test_agents_take_the_gradient_of_the_equations():
     """Values of agents (whole numbers of molecules), derivatives of the equations at the same start: the chain rule by hand."""
     equations = systems.metabolic_pathway(horizon=1, ticks=5, substeps=1)

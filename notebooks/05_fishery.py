@@ -143,7 +143,7 @@ for name, run in runs.items():
     right.plot(run.states[:4, :30].T, color=f"C{list(runs).index(name)}", linewidth=0.8, label=[name, None, None, None])
 right.axhline(5.0, color="red", linewidth=0.8)
 right.set(xlabel="year", ylabel="stock")
-right.legend()
+right.legend(loc=(0.6, 0.08))
 plt.show()
 
 # %% [markdown]

@@ -36,6 +36,7 @@ SAYS = {
     "02_turbulence": "correlation with the true start: found 0.99",
     "03_inverse_problem": "predation = ",
     "04_hard_constraints": "converged: True",
+    "05_fishery": "a stock of 10 is worth 51.5",
 }
 
 

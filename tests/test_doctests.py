@@ -26,6 +26,7 @@ sys.exit(result.failed > 0)
 FOLDERS = {
     "compare": 10,
     "constraints": 30,
+    "control": 100,
     "equations": 10,
     "learning": 30,
     "networks": 10,

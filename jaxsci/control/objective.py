@@ -89,7 +89,7 @@ def objective(
       ...     init=lambda p: jnp.asarray(1.0), horizon=20)
       >>> loss = js.control.objective(task, lambda gain, s: -gain * s)
       >>> print(f"{jax.grad(loss)(2.0):.3f}")
-      -0.510
+      -0.615
     """
     _check_options(task, policy, gradient, batch, remat, truncate, critic, constraints, surrogate)
     if surrogate is not None:

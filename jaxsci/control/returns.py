@@ -54,10 +54,10 @@ def advantages(
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
       >>> cut = jnp.array([False, False, True])
-      >>> js.control.advantages(jnp.ones(3), jnp.zeros(3), jnp.array([0.0, 0, 5]), ~cut & False, cut, trace=1.0)
-      Array([8., 7., 6.], dtype=float64)
-      >>> js.control.advantages(jnp.ones(3), jnp.zeros(3), jnp.array([0.0, 0, 5]), cut, ~cut & False, trace=1.0)
-      Array([3., 2., 1.], dtype=float64)
+      >>> print(js.control.advantages(jnp.ones(3), jnp.zeros(3), jnp.array([0.0, 0, 5]), ~cut & False, cut, trace=1.0))
+      [8. 7. 6.]
+      >>> print(js.control.advantages(jnp.ones(3), jnp.zeros(3), jnp.array([0.0, 0, 5]), cut, ~cut & False, trace=1.0))
+      [3. 2. 1.]
     """
     _check_shapes("advantages", costs, values, next_values, terminated, truncated)
     goes_on = jnp.where(terminated, 0.0, jnp.asarray(discount, costs.dtype))

@@ -58,7 +58,7 @@ class Task:
       ...     init=lambda p: jnp.asarray(1.0), horizon=20, parameters={"dt": 0.1})
       >>> run = js.control.rollout(task, lambda gain, s: -gain * s, 2.0)
       >>> print(f"{run.total:.3f}")
-      3.120
+      2.889
     """
 
     dynamics: Callable[..., Any] = dataclasses.field(metadata=_STATIC)

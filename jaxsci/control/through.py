@@ -23,8 +23,9 @@ def through(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxsci as js
-      >>> print(jax.value_and_grad(js.control.through(jnp.round))(1.7))
-      (Array(2., dtype=float64, weak_type=True), Array(1., dtype=float64, weak_type=True))
+      >>> value, slope = jax.value_and_grad(js.control.through(jnp.round))(1.7)
+      >>> print(value, slope)
+      2.0 1.0
     """
     return lambda x: jax.tree.map(lambda leaf: leaf + jax.lax.stop_gradient(function(leaf) - leaf), x)
 

@@ -110,8 +110,8 @@ def pathway_steady_state(kinetics: PathwayKinetics, feed: Any) -> Float[Array, "
     """The amounts at which a constant feed (molecules a tick) holds the pathway, by Newton's method; differentiable.
 
     Example:
-      >>> import jaxsci.control.systems.metabolic_pathway as pathway
-      >>> print(pathway.pathway_steady_state(pathway.PathwayKinetics(), 1.0).round(1))
+      >>> from jaxsci.control.systems import PathwayKinetics, pathway_steady_state
+      >>> print(pathway_steady_state(PathwayKinetics(), 1.0).round(1))
       [1247.8  161.3  178.7  105.6  306.5]
     """
     dtype = jnp.result_type(float)
@@ -162,10 +162,9 @@ def metabolic_pathway(
       ValueError: initial amounts that are no five numbers >= 0 with one > 0, a number of ticks below 1.
     Example:
       >>> import jaxsci as js
-      >>> from jaxsci.control.systems.metabolic_pathway import metabolic_pathway
-      >>> task = metabolic_pathway()
+      >>> task = js.control.systems.metabolic_pathway()
       >>> print(f"{js.control.rollout(task, lambda feed, observation: feed, 200.0).total:.4f}")
-      3.023
+      -0.1592
     """
     initial = jnp.asarray(initial, jnp.result_type(float))
     if initial.shape != (5,) or not bool(jnp.all(initial >= 0) & jnp.any(initial > 0)):

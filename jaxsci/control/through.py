@@ -30,7 +30,9 @@ def through(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda x: jax.tree.map(lambda leaf: leaf + jax.lax.stop_gradient(function(leaf) - leaf), x)
 
 
-round_through = through(jnp.round)
+def round_through(x: Any) -> Any:
+    """The nearest whole number, with the derivative of the identity; leaf by leaf."""
+    return through(jnp.round)(x)
 
 
 def bernoulli_through(key: Key, probability: Float[Array, "..."]) -> Float[Array, "..."]:

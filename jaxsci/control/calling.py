@@ -8,14 +8,23 @@ from collections.abc import Callable
 from typing import Any
 
 
-@functools.lru_cache(maxsize=1024)
 def names(function: Callable[..., Any]) -> frozenset[str]:
     """Which of "key" and "t" a function has as a parameter."""
+    try:
+        return _names_once(function)
+    except TypeError:  # a callable that holds arrays has no hash
+        return _names(function)
+
+
+def _names(function: Callable[..., Any]) -> frozenset[str]:
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):  # some built-in functions have no signature
         return frozenset()
     return frozenset({"key", "t"} & set(parameters))
+
+
+_names_once = functools.lru_cache(maxsize=1024)(_names)
 
 
 def is_random(function: Callable[..., Any] | None) -> bool:

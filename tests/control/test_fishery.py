@@ -201,8 +201,7 @@ def test_the_policy_gradient_reaches_dynamic_programming():
         optimiser=optimiser,
     )
     run = rollout(task, policy, found.params, jax.random.key(7), batch=20_000)
-    best = rollout(
-        fishery(), GridPolicy(grid, grid, nearest=True), solution.policy, jax.random.key(7), batch=20_000
-    ).total.mean()
-    assert float(run.total.mean() / best) >= 0.999
-    assert float(run.final.min()) > 1
+    best = rollout(fishery(), GridPolicy(grid, grid, nearest=True), solution.policy, jax.random.key(7), batch=20_000)
+    assert float(run.total.mean() / best.total.mean()) >= 0.999
+    # The optimum loses a stock in some of these 20,000 centuries too.
+    assert int((run.final < 1).sum()) <= int((best.final < 1).sum()) <= 5

@@ -1,5 +1,6 @@
 """Tasks and rollouts: the sums that they are, ends of both kinds, keys, batches, devices, and what bad input is told."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -194,3 +195,15 @@ def test_a_task_is_a_pytree_of_its_numbers():
     )
     np.testing.assert_allclose(totals[0], c.rollout(TASK, proportional, 2.0).total)
     assert totals[0] != totals[1]
+
+
+def test_functions_that_hold_arrays_and_have_no_hash_are_functions_too():
+    @dataclasses.dataclass(frozen=True)
+    class Table:
+        gains: dict
+
+        def __call__(self, params, s, *, t):
+            return -self.gains["gain"][t] * s
+
+    run = c.rollout(TASK, Table({"gain": jnp.full(7, 2.0)}), None)
+    np.testing.assert_allclose(run.total, c.rollout(TASK, proportional, 2.0).total, rtol=1e-15)

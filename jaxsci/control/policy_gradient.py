@@ -22,7 +22,8 @@ class PolicySearch(NamedTuple):
 
     Attributes:
       params: of the policy found.
-      history: arrays over the iterations: "cost" and what the algorithm adds ("gradient_norm", "violation/...").
+      history: arrays over the iterations: "cost", "environment_steps" until then, and what the algorithm adds
+        ("gradient_norm", "violation['name']", ...).
       environment_steps: how often the dynamics were evaluated, over all members.
       state: what the algorithm carries besides (multipliers, a critic); None where there is nothing.
     """
@@ -100,7 +101,8 @@ def analytic_policy_gradient(
 
     carry = (params, optimiser.init(params), multipliers)
     carry, history = in_chunks(iteration, carry, iterations, progress)
-    return PolicySearch(carry[0], history, iterations * (batch or 1) * task.horizon, carry[2])
+    counts = (batch or 1) * task.horizon * np.arange(1, iterations + 1)
+    return PolicySearch(carry[0], history | {"environment_steps": counts}, int(counts[-1]), carry[2])
 
 
 def in_chunks(

@@ -20,7 +20,7 @@ class Rollout(NamedTuple):
 
     Attributes:
       states: s_t before each action, ``[horizon, ...]``.
-      observations: what the policy saw.
+      observations: what the policy saw; after the end, that of the start.
       actions: a_t.
       costs: of each step, not discounted; 0 after the end. ``[horizon]``.
       constraints: g_t, where the task has a constraint; 0 after the end. None otherwise.

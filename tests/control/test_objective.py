@@ -137,6 +137,7 @@ def test_constraints_end_at_their_limit(constraints, every):
     )
     free = c.analytic_policy_gradient(TASK, c.sequence, jnp.zeros(12), batch=None, iterations=1500)
     assert free.history["cost"].shape == (1500,)
+    assert free.history["environment_steps"][-1] == free.environment_steps == 1500 * 12
     over = c.rollout(TASK, c.sequence, free.params).constraints["push"]
     assert float(jnp.maximum(over, 0).sum()) > 0.1
     np.testing.assert_allclose(run.history["violation['push']"][-1], 0.01, atol=2e-3)

@@ -17,7 +17,7 @@ The sum of the five obeys M' = u - D M whatever the rates, so that a steady stat
 What is decided is the feed, a whole number of molecules for every step of control. The objective is a ratio, the yield: product
 that has left with the outflow, the integral of D (R + T), over all molecules supplied, those of the start included. (The program
 of the source ends with another ratio, substrate over product that has left. Over an episode that begins with a stock it is least
-where nothing is fed at all, and so is of no use for control.) The steady yield is greatest, 0.206, at a feed of 1.05 a tick.
+where nothing is fed at all, and so is of no use for control.) The steady yield is greatest, 0.206, at a feed of one a tick.
 
 Reference: Fonseca, Bottcher, Mehrad & Laubenbacher (2025), PLoS Comput. Biol. 21, e1012138, with the parameters of its
 repository (mechanistic model C: fitted to the agents in batch and at feeds 1.0 and 0.2).

@@ -14,7 +14,7 @@ Two devices keep this exact without a loop over pairs. (a) Of n molecules that s
 order among others, the first success has a visiting time t in [0, 1] with P(t > x) = (1 - k x)^n, so one uniform number per
 enzyme and kind draws who comes first: t = (1 - V^{1/n}) / k, and none where t > 1. (b) Which of the n it is does not matter for
 the law: they are exchangeable, and the one with the greatest random number is taken. ONE difference to a loop over enzymes
-remains: where two enzymes of a patch choose the same molecule in the same tick (a few in 10^4 of all bindings), the second binds
+remains: where two enzymes of a patch choose the same molecule in the same tick, which is rare, the second binds
 nothing in that tick. (Counting molecules by patch instead would be no exact lumping: where in its patch a molecule stands decides
 where it goes next; redrawing that each tick makes molecules diffuse 4/pi and enzymes 40/pi times as fast.)
 

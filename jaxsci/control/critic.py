@@ -21,8 +21,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from jaxsci._types import Key
-from jaxsci.control.returns import Window
 from jaxsci.control.task import Task
+from jaxsci.control.windows import Window
 from jaxsci.networks import MLP
 
 _NETWORK = MLP((64, 64))
@@ -147,6 +147,20 @@ def values_of(
     values = jax.vmap(lambda z: critic.value(state, z, target=target))(seen)
     after = values[1:] if endless else jnp.where(window.truncated, window.terminal, values[1:])
     return values[:-1], after
+
+
+def new_critic(critic: Critic, key: Any, task: Task, members: Any, endless: bool) -> Any:
+    """A critic's state for what it will see."""
+    first = jax.tree.map(lambda leaf: leaf[0], members)
+    seen = jax.eval_shape(lambda m: critic_input(task, task.observation(m.carry.state), m.t, endless), first)
+    return critic.init(key, seen.shape[0], seen.dtype)
+
+
+def samples(task: Task, windows: Any, targets: Any, endless: bool) -> tuple[Any, Any, Any]:
+    """What a critic is fitted to, over all members and steps: inputs, targets, weights."""
+    seen = jax.vmap(jax.vmap(lambda o, t: critic_input(task, o, t, endless)))(windows.observations, windows.times)[:, :-1]
+    flat = jax.lax.stop_gradient((seen.reshape(-1, seen.shape[-1]), targets.reshape(-1)))
+    return *flat, windows.alive.reshape(-1).astype(targets.dtype)
 
 
 def _scale(moments: Moments) -> Any:

@@ -26,8 +26,7 @@ from jaxtyping import Array, Float
 from jaxsci._checks import is_whole
 from jaxsci._types import Key, Progress
 from jaxsci.control.objective import objective
-from jaxsci.control.policy_gradient import PolicySearch, in_chunks
-from jaxsci.control.shac import finished
+from jaxsci.control.policy_gradient import PolicySearch, counted, in_chunks
 from jaxsci.control.task import Task
 
 
@@ -177,7 +176,7 @@ def _evolve(
     spread = jnp.full_like(mean, jnp.log(deviation))
     carry, history = in_chunks(iteration, (mean, optimiser.init(mean), spread, multipliers), iterations, progress)
     state = {"multipliers": carry[3], "deviation": back(jnp.exp(carry[2]))}
-    return finished(back(carry[0]), history, population * batch * task.horizon, state)
+    return counted(back(carry[0]), history, population * batch * task.horizon, state)
 
 
 def _check(name: str, iterations: int, population: int, batch: int, params: Any) -> None:

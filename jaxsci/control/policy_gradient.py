@@ -97,12 +97,11 @@ def analytic_policy_gradient(
             due = (i % multiplier_every == multiplier_every - 1) & jnp.isfinite(norm)
             multipliers = jax.tree.map(functools.partial(jnp.where, due), later, multipliers)
         seen = {"cost": aux.cost, "gradient_norm": norm, "skipped": ~jnp.isfinite(norm)}
-        return (params, state, multipliers), seen | _named(aux.violation)
+        return (params, state, multipliers), seen | named_violations(aux.violation)
 
     carry = (params, optimiser.init(params), multipliers)
     carry, history = in_chunks(iteration, carry, iterations, progress)
-    counts = (batch or 1) * task.horizon * np.arange(1, iterations + 1)
-    return PolicySearch(carry[0], history | {"environment_steps": counts}, int(counts[-1]), carry[2])
+    return counted(carry[0], history, (batch or 1) * task.horizon, carry[2])
 
 
 def in_chunks(
@@ -121,7 +120,13 @@ def in_chunks(
     return carry, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _named(violation: Any) -> dict[str, Any]:
+def counted(params: Any, history: dict[str, np.ndarray], steps: int, state: Any = None) -> PolicySearch:
+    """The result of a search that evaluates the dynamics `steps` times in each iteration."""
+    counts = steps * np.arange(1, len(history["cost"]) + 1)
+    return PolicySearch(params, history | {"environment_steps": counts}, int(counts[-1]), state)
+
+
+def named_violations(violation: Any) -> dict[str, Any]:
     """Violations by the names of their leaves, for a history."""
     if violation is None:
         return {}

@@ -18,12 +18,22 @@ import jax.numpy as jnp
 import optax
 
 from jaxsci._types import Key, Progress
-from jaxsci.control.critic import Critic, values_of
+from jaxsci.control.critic import Critic, new_critic, samples, values_of
 from jaxsci.control.policies import StochasticPolicy
-from jaxsci.control.policy_gradient import PolicySearch, in_chunks
-from jaxsci.control.returns import advantages, live, new_members, of_finished, priced, restarted, window_length
-from jaxsci.control.shac import check_windows, finished, named, new_critic, samples, staggered, updated
+from jaxsci.control.policy_gradient import PolicySearch, counted, in_chunks, named_violations
+from jaxsci.control.returns import advantages
 from jaxsci.control.task import Task
+from jaxsci.control.windows import (
+    check_windows,
+    live,
+    new_members,
+    of_finished,
+    priced,
+    restarted,
+    staggered,
+    updated,
+    window_length,
+)
 
 
 def ppo(
@@ -159,10 +169,10 @@ def ppo(
         cost, violation = of_finished(members)
         if constraints is not None:
             multipliers = updated(constraints, multipliers, members, violation, i % every == every - 1)
-        seen = {"cost": cost, "critic_error": error} | told | named(violation)
+        seen = {"cost": cost, "critic_error": error} | told | named_violations(violation)
         seen |= {} if evaluate is None else {"evaluation": evaluate(params)}
         return (params, state, members, critic_state, multipliers), seen
 
     carry = (params, optimiser.init(params), members, critic_state, multipliers)
     carry, history = in_chunks(iteration, carry, iterations, progress)
-    return finished(carry[0], history, batch * steps, {"critic": carry[3], "multipliers": carry[4]})
+    return counted(carry[0], history, batch * steps, {"critic": carry[3], "multipliers": carry[4]})

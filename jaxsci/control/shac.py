@@ -17,16 +17,25 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from jaxsci._checks import is_traced, is_whole
 from jaxsci._types import Key, Progress
-from jaxsci.control.critic import Critic, critic_input, values_of
-from jaxsci.control.policy_gradient import PolicySearch, in_chunks
-from jaxsci.control.returns import lambda_returns, live, new_members, of_finished, priced, restarted, window_length
+from jaxsci.control.critic import Critic, new_critic, samples, values_of
+from jaxsci.control.policy_gradient import PolicySearch, counted, in_chunks, named_violations
+from jaxsci.control.returns import lambda_returns
 from jaxsci.control.rollout import advance
 from jaxsci.control.task import Task
+from jaxsci.control.windows import (
+    check_windows,
+    live,
+    new_members,
+    of_finished,
+    priced,
+    restarted,
+    staggered,
+    updated,
+    window_length,
+)
 from jaxsci.solvers.gradients import residual_bytes
 
 _TAPE = 2**23  # bytes of residuals up to which recomputing costs more than remembering
@@ -132,73 +141,18 @@ def shac(
         if constraints is not None:
             multipliers = updated(constraints, multipliers, members, violation, i % every == every - 1)
         seen = {"cost": cost, "gradient_norm": norm, "skipped": ~jnp.isfinite(norm), "critic_error": error}
-        seen |= named(violation) | ({} if evaluate is None else {"evaluation": evaluate(params)})
+        seen |= named_violations(violation) | ({} if evaluate is None else {"evaluation": evaluate(params)})
         return (params, state, members, critic_state, multipliers), seen
 
     carry = (params, optimiser.init(params), members, critic_state, multipliers)
     carry, history = in_chunks(iteration, carry, iterations, progress)
-    return finished(carry[0], history, batch * steps, {"critic": carry[3], "multipliers": carry[4]})
+    return counted(carry[0], history, batch * steps, {"critic": carry[3], "multipliers": carry[4]})
 
 
 def _at_end(windows: Any, after: Any) -> Any:
     """The value that stands where a window ends: that after its last step that took place."""
     last = jnp.maximum(jnp.sum(windows.alive, axis=1) - 1, 0)
     return jnp.take_along_axis(after, last[:, None], axis=1)[:, 0]
-
-
-# What SHAC and PPO share.
-
-
-def staggered(batch: int, count: int, i: Any) -> Any:
-    """Who begins anew in the first episode so that the members are spread over its windows.
-
-    A window's end always has a value, so that cutting an episode there is no bias; in step, all members would be in the same
-    part of the episode at a time, and the critic would forget the others.
-    """
-    return (i > 0) & (i < count) & (jnp.arange(batch) % count == i)
-
-
-def new_critic(critic: Critic, key: Any, task: Task, members: Any, endless: bool) -> Any:
-    """A critic's state for what it will see."""
-    first = jax.tree.map(lambda leaf: leaf[0], members)
-    seen = jax.eval_shape(lambda m: critic_input(task, task.observation(m.carry.state), m.t, endless), first)
-    return critic.init(key, seen.shape[0], seen.dtype)
-
-
-def samples(task: Task, windows: Any, targets: Any, endless: bool) -> tuple[Any, Any, Any]:
-    """What a critic is fitted to, over all members and steps: inputs, targets, weights."""
-    seen = jax.vmap(jax.vmap(lambda o, t: critic_input(task, o, t, endless)))(windows.observations, windows.times)[:, :-1]
-    flat = jax.lax.stop_gradient((seen.reshape(-1, seen.shape[-1]), targets.reshape(-1)))
-    return *flat, windows.alive.reshape(-1).astype(targets.dtype)
-
-
-def updated(constraints: Any, multipliers: Any, members: Any, violation: Any, due: Any) -> Any:
-    """Multipliers where an update is due and somebody has finished an episode."""
-    later = constraints.update(jax.lax.stop_gradient(violation), multipliers)
-    return jax.tree.map(functools.partial(jnp.where, due & jnp.any(members.finished)), later, multipliers)
-
-
-def named(violation: Any) -> dict[str, Any]:
-    """Violations by the names of their leaves, for a history."""
-    leaves = jax.tree_util.tree_leaves_with_path(violation)
-    return {f"violation{jax.tree_util.keystr(path)}": leaf for path, leaf in leaves}
-
-
-def finished(params: Any, history: dict[str, Any], steps: int, state: Any = None) -> PolicySearch:
-    """The result, with the evaluations of the dynamics counted: `steps` in each iteration."""
-    counts = steps * np.arange(1, len(history["cost"]) + 1)
-    return PolicySearch(params, history | {"environment_steps": counts}, int(counts[-1]), state)
-
-
-def check_windows(name: str, task: Task, iterations: int, batch: int, window: int, endless: bool, constraints: Any) -> None:
-    """Raise what is wrong with the arguments of SHAC and PPO."""
-    for what, value in (("iterations", iterations), ("batch", batch), ("window", window)):
-        if not is_whole(value) or value < 1:
-            raise ValueError(f"{name}: {what} is a whole number >= 1, got {value!r}.")
-    if endless and not is_traced(task.discount) and float(task.discount) >= 1:
-        raise ValueError(f"{name}: the cost of an endless task is only finite with a discount below 1; {task.name} has 1.")
-    if constraints is not None and task.constraint is None:
-        raise ValueError(f"{name}: {task.name} has no constraint for {type(constraints).__name__} to hold.")
 
 
 def _check_derivative(task: Task, policy: Callable[..., Any], params: Any) -> None:

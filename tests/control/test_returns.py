@@ -6,17 +6,8 @@ import numpy as np
 import pytest
 
 import jaxsci as js
-from jaxsci.control.returns import (
-    advantages,
-    lambda_returns,
-    live,
-    n_step_returns,
-    new_members,
-    of_finished,
-    priced,
-    restarted,
-    window_length,
-)
+from jaxsci.control.returns import advantages, lambda_returns, n_step_returns
+from jaxsci.control.windows import live, new_members, of_finished, priced, restarted, window_length
 
 STEPS, GAMMA, TRACE = 14, 0.9, 0.8
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -54,8 +55,13 @@ class Followed(_Around):
         return self.change(self.function(*args, **named))
 
 
-class OfParameters(_Around):
-    """``function(change(parameters), ...)``."""
+class OfPart(_Around):
+    """``function(part(parameters), ...)``: a function of a task's parameters that now has a part of greater ones."""
 
     def __call__(self, parameters: Any, *args: Any, **named: Any) -> Any:
         return self.function(self.change(parameters), *args, **named)
+
+
+def of_task(function: Any) -> Any:
+    """A function of a task for parameters whose attribute ``task`` are the task's own; None stays None."""
+    return None if function is None else OfPart(function, operator.attrgetter("task"))

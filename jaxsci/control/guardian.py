@@ -15,8 +15,6 @@ al. (2025), arXiv:2505.16242, for a guardian of offline treatment policies.
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +25,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxsci._checks import is_whole
 from jaxsci._types import Key
-from jaxsci.control.calling import call
+from jaxsci.control.calling import call, of_task
 from jaxsci.control.datasets import Transitions
 from jaxsci.control.task import Task
 
@@ -171,22 +169,8 @@ def guarded(task: Task, guardian: Guardian, *, soft: bool = False) -> Task:
         )
 
     names = ("dynamics", "cost", "init", "observe", "terminal", "terminated")
-    inner = {name: OfTask(getattr(task, name)) for name in names if getattr(task, name) is not None}
+    inner = {name: of_task(getattr(task, name)) for name in names}
     return task.replace(parameters=GuardedParameters(task.parameters, guardian), constraint=constraint, **inner)
-
-
-@dataclasses.dataclass(frozen=True)
-class OfTask:
-    """A function of a task's parameters, called with parameters of which those are the part ``task``."""
-
-    function: Callable[..., Any]
-
-    @property
-    def __signature__(self):
-        return inspect.signature(self.function)
-
-    def __call__(self, parameters: Any, *args: Any, **named: Any) -> Any:
-        return self.function(parameters.task, *args, **named)
 
 
 def _row(observation: Any, action: Any, dtype: Any) -> Any:

@@ -27,9 +27,9 @@ from jaxtyping import Array, Float
 
 from jaxsci._checks import is_whole
 from jaxsci._types import Key, Progress
-from jaxsci.control.calling import call
+from jaxsci.control.calling import call, of_task
 from jaxsci.control.datasets import Transitions, check_data, minibatch
-from jaxsci.control.guardian import Guardian, OfTask, fit_guardian, guarded
+from jaxsci.control.guardian import Guardian, fit_guardian, guarded
 from jaxsci.control.lagrangian import AugmentedLagrangian
 from jaxsci.control.policy_gradient import PolicySearch, analytic_policy_gradient, in_chunks
 from jaxsci.control.task import Task
@@ -174,10 +174,10 @@ def model_task(
 
     return Task(
         dynamics=drawn if draw else mean,
-        cost=OfTask(cost),
+        cost=of_task(cost),
         init=init,
-        constraint=None if constraint is None else OfTask(constraint),
-        terminated=None if terminated is None else OfTask(terminated),
+        constraint=of_task(constraint),
+        terminated=of_task(terminated),
         horizon=horizon,
         discount=discount,
         parameters=ModelParameters(parameters, model, starts),
@@ -261,7 +261,8 @@ def guarded_policy(
         multiplier_every=10,
         progress=progress,
     )
-    return PolicySearch(found.params, found.history, 0, GuardedSearch(task, guardian, found.state))
+    history = {name: values for name, values in found.history.items() if name != "environment_steps"}  # the model's
+    return PolicySearch(found.params, history, 0, GuardedSearch(task, guardian, found.state))
 
 
 def _limits(task: Task, policy: Callable[..., Any], params: Any, limit: Any, guard_limit: Any) -> Any:

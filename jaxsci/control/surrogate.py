@@ -21,7 +21,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxsci._checks import is_whole
 from jaxsci._types import Key, Progress
-from jaxsci.control.calling import OfParameters
+from jaxsci.control.calling import OfPart, of_task
 from jaxsci.control.policy_gradient import in_chunks
 from jaxsci.control.rollout import Rollout
 from jaxsci.control.task import Task
@@ -149,17 +149,22 @@ def fit_surrogate(
     return SurrogateFit(parameters, history["loss"], float(jnp.linalg.norm(wrong) / jnp.linalg.norm(truth)))
 
 
-def with_surrogate(task: Task, surrogate: Callable[..., Any], fitted: Any) -> Task:
-    """The task with a surrogate for its dynamics; its parameters are ``{"task": the task's own, "surrogate": fitted}``."""
+class SurrogateParameters(NamedTuple):
+    """Of a task on a surrogate: the task's own, and the surrogate's."""
 
-    of_task = operator.itemgetter("task")
+    task: Any
+    surrogate: Any
+
+
+def with_surrogate(task: Task, surrogate: Callable[..., Any], fitted: Any) -> Task:
+    """The task with a surrogate for its dynamics; its parameters are `SurrogateParameters`."""
+
     names = ("cost", "init", "observe", "terminal", "constraint", "terminated")
-    own = {name: getattr(task, name) for name in names}
     return task.replace(
-        dynamics=OfParameters(surrogate, operator.itemgetter("surrogate")),
-        parameters={"task": task.parameters, "surrogate": fitted},
+        dynamics=OfPart(surrogate, operator.attrgetter("surrogate")),
+        parameters=SurrogateParameters(task.parameters, fitted),
         name=f"{task.name} (surrogate)",
-        **{name: None if function is None else OfParameters(function, of_task) for name, function in own.items()},
+        **{name: of_task(getattr(task, name)) for name in names},
     )
 
 

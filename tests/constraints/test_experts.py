@@ -60,6 +60,7 @@ def total(data, omega):
     return jnp.sum(constraint_of(data).penalty(omega))
 
 
+@pytest.mark.slow
 def test_experts_are_a_loop_over_experts():
     data = given()
     omega, info = apart(data)

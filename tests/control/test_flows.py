@@ -34,6 +34,7 @@ def test_episodes_begin_at_different_places_and_the_sensors_see_them(task):
     np.testing.assert_allclose(run.costs, jnp.mean(run.states**2, axis=-1))
 
 
+@pytest.mark.slow
 def test_gradient_of_a_rollout_in_actions_length_and_penalty(task):
     start, n = task.parameters.starts[0], 10
     short = task.replace(horizon=n)

@@ -100,6 +100,7 @@ def exact(task, steps, to_come=None):
     return jax.tree.map(lambda leaf: leaf / steps, jax.grad(loss)(START))
 
 
+@pytest.mark.slow
 def test_where_the_critic_enters_and_where_not():
     """The horizon of a finite task owes its terminal cost, that of an endless one the critic's value, like a window's end."""
     close = lambda got, wanted: [np.testing.assert_allclose(got[name], wanted[name], rtol=1e-12) for name in START]

@@ -72,6 +72,7 @@ ELEMENTWISE = {
 }
 
 
+@pytest.mark.slow
 def test_elementwise_functions_to_fourth_order():
     x = jnp.asarray(np.random.default_rng(0).uniform(0.15, 0.85, size=6))
     check(ELEMENTWISE, (x,), [(k,) for k in range(5)])

@@ -20,6 +20,7 @@ def advected():
     return js.solve(js.problems.advection(speed=5.0), ADVECTION)
 
 
+@pytest.mark.slow
 def test_waves_on_a_circle_are_exact_in_space():
     problem = js.problems.advection(speed=5.0)
     error = js.relative_l2(advected(), problem.reference())

@@ -104,6 +104,7 @@ def test_windows_follow_what_one_network_of_their_size_does_not():
     assert error(three) < float(three.error_estimate) < 1000 * error(three)
 
 
+@pytest.mark.slow
 def test_windows_find_their_lengths():
     strict, loose = solved(Windows(tolerance=1e-7, first=1.0)), solved(Windows(tolerance=1e-1, first=0.25))
     assert strict.stats["windows"] > loose.stats["windows"]

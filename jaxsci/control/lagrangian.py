@@ -13,7 +13,7 @@ References: Rockafellar (1973), J. Optim. Theory Appl. 12, 555; Stooke, Achiam &
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,12 +35,14 @@ def _sum(tree: Any) -> Any:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentedLagrangian:
-    """Multipliers and a quadratic penalty; see the head of this file.
+    """Multipliers and a quadratic penalty; the formulas are those of `jaxsci.control.lagrangian`.
 
     Args:
       penalty: rho.
-      limit: of the expected discounted violation, a number or a pytree like the constraint's.
+      limit: of the expected discounted violation, a number or a pytree like the constraint's; 0 asks for none at all.
     """
+
+    every: ClassVar[int] = 20  # steps on `loss` between updates: the multiplier of a loss that is not minimised overshoots
 
     penalty: Any = 10.0
     limit: Any = 0.0
@@ -72,12 +74,14 @@ class PIDState(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PIDLagrangian:
-    """Multipliers set by a controller with proportional, integral and differential terms; see the head of this file.
+    """Multipliers set by a controller with proportional, integral and differential terms; see `jaxsci.control.lagrangian`.
 
     Args:
       proportional, integral, differential: K_P, K_I and K_D.
       limit: of the expected discounted violation, a number or a pytree like the constraint's.
     """
+
+    every: ClassVar[int] = 1
 
     proportional: Any = 0.1
     integral: Any = 0.01

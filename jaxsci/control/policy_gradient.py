@@ -44,7 +44,7 @@ def analytic_policy_gradient(
     batch: int | None = 64,
     optimiser: optax.GradientTransformation | None = None,
     constraints: Any = None,
-    multiplier_every: int = 1,
+    multiplier_every: int | None = None,
     progress: Progress = None,
     **options: Any,
 ) -> PolicySearch:
@@ -56,7 +56,7 @@ def analytic_policy_gradient(
       iterations, batch: steps of the optimiser, members of each.
       optimiser: from optax; by default Adam at 3e-3 falling to 0 by a cosine, behind a clip of the gradient's norm at 1.
       constraints: an `AugmentedLagrangian` or a `PIDLagrangian`.
-      multiplier_every: iterations between updates of the multipliers.
+      multiplier_every: iterations between updates of the multipliers; by default 20 of an `AugmentedLagrangian`, 1 else.
       progress: called with a line of text ten times.
       options: of `jaxsci.control.objective`: gradient, remat, truncate, surrogate, mesh.
     Returns:
@@ -79,7 +79,7 @@ def analytic_policy_gradient(
         optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(3e-3, iterations)))
     loss = objective(task, policy, batch=batch, constraints=constraints, has_aux=True, **options)
     params = jax.tree.map(jnp.asarray, params)
-    multipliers = None
+    multipliers, every = None, multiplier_every or getattr(constraints, "every", 1)
     if constraints is not None:
         _, _, aux = _shapes(task, policy, params, batch, options)
         multipliers = constraints.init(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), aux))
@@ -94,7 +94,7 @@ def analytic_policy_gradient(
         params, state = jax.tree.map(kept, (optax.apply_updates(params, updates), new_state), (params, state))
         if constraints is not None:
             later = constraints.update(jax.lax.stop_gradient(aux.violation), multipliers)
-            due = (i % multiplier_every == multiplier_every - 1) & jnp.isfinite(norm)
+            due = (i % every == every - 1) & jnp.isfinite(norm)
             multipliers = jax.tree.map(functools.partial(jnp.where, due), later, multipliers)
         seen = {"cost": aux.cost, "gradient_norm": norm, "skipped": ~jnp.isfinite(norm)}
         return (params, state, multipliers), seen | named_violations(aux.violation)

@@ -191,7 +191,10 @@ def check_call(task: Task, policy: Callable[..., Any], params: Any, key: Any, ba
         if is_random(function)
     ] + (["the policy"] if is_random(policy) else [])
     if random and key is None:
-        raise ValueError(f"{task.name}: {' and '.join(random)} draw random numbers: pass a key, jax.random.key(0) say.")
+        verb = "draws" if len(random) == 1 else "draw"
+        raise ValueError(f"{task.name}: {' and '.join(random)} {verb} random numbers: pass a key, jax.random.key(0) say.")
+    if isinstance(key, int | float):
+        raise TypeError(f"rollout: a key is made by jax.random.key({key!r}), got the number {key!r}.")
     for path, leaf in jax.tree_util.tree_leaves_with_path(initial):
         if batch is not None and (jnp.ndim(leaf) == 0 or jnp.shape(leaf)[0] != batch):
             raise ValueError(

@@ -36,9 +36,9 @@ class Task:
 
     Args:
       dynamics: ``(parameters, state, action) -> state``, one step later. Whatever its type, the next state has the shapes and
-        dtypes of the state. See `jaxsci.control.ode`, `pde`, `mixed`.
+        dtypes of the state. See `jaxsci.control.ode`, `actuated`, `mixed`.
       cost: ``(parameters, state, action, next_state) -> scalar``.
-      init: ``(parameters) -> state``.
+      init: ``(parameters) -> state``, or with ``key``.
       horizon: T, the number of steps.
       parameters: any pytree.
       observe: ``(parameters, state) -> observation`` for the policy; the state by default.
@@ -122,11 +122,12 @@ class Task:
 
         state, observation, action, after, cost, bounds = jax.eval_shape(one, self.parameters, params, jax.random.key(0))
         _check_same(self.name, state, after)
+        kinds = {"cost": "a scalar", "constraint": "a scalar, or a dict (any pytree) of scalars"}
         for what, leaves in (("cost", [cost]), ("constraint", jax.tree.leaves(bounds))):
             for leaf in leaves:
                 if np.shape(leaf) != ():
                     raise ValueError(
-                        f"{self.name}: the {what} of one member is a scalar, got shape {np.shape(leaf)}. Write it for ONE "
+                        f"{self.name}: the {what} of one member is {kinds[what]}, got shape {np.shape(leaf)}. Write it for ONE "
                         "state and ONE action; the library maps it over the batch."
                     )
         return state, observation, action

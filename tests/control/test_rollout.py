@@ -97,7 +97,7 @@ def test_no_key_where_nothing_is_random_and_a_clear_word_where_something_is():
     c.rollout(TASK, proportional, 1.0, batch=2)
     with pytest.raises(ValueError, match="walk: init and dynamics draw random numbers: pass a key"):
         c.rollout(RANDOM, proportional, 1.0)
-    with pytest.raises(ValueError, match="the policy draw random numbers"):
+    with pytest.raises(ValueError, match="the policy draws random numbers"):
         c.rollout(TASK, lambda p, s, *, key: jax.random.normal(key), 1.0)
 
 
@@ -179,6 +179,8 @@ def test_functions_that_do_not_fit_are_named(changes, words):
 def test_bad_calls_are_refused():
     with pytest.raises(TypeError, match=r"the task is a jaxsci.control.Task, got dict"):
         c.rollout({}, proportional, 1.0)
+    with pytest.raises(TypeError, match=r"made by jax.random.key\(0\), got the number 0"):
+        c.rollout(RANDOM, proportional, 1.0, 0)
     with pytest.raises(TypeError, match="the policy is a function"):
         c.rollout(TASK, 3.0, 1.0)
     with pytest.raises(ValueError, match="batch is a whole number"):

@@ -21,11 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from jaxsci._types import Key, Progress
-from jaxsci.control.datasets import Transitions, check_data, minibatch
+from jaxsci.control.datasets import Transitions, check_data, flat_row, minibatch
 from jaxsci.control.policies import CategoricalPolicy, GaussianPolicy
 from jaxsci.control.policy_gradient import PolicySearch, in_chunks
 from jaxsci.networks import MLP
@@ -48,13 +47,13 @@ class ActionValue:
     network: Any = dataclasses.field(metadata={"static": True})
 
     def __call__(self, observation: Any, action: Any) -> Float[Array, " critics"]:
-        z = (_joined(observation, action, self.center.dtype) - self.center) / self.scale
+        z = (flat_row(observation, action, self.center.dtype) - self.center) / self.scale
         return jax.vmap(lambda params: self.network.apply(params, z)[0])(self.params)
 
 
 def action_value(network: Any, key: Key, observation: Any, action: Any, critics: int = 2) -> ActionValue:
     """Fresh networks for rows like these, ``[rows, ...]``."""
-    x = jax.vmap(lambda o, a: _joined(o, a, jnp.result_type(float)))(observation, action)
+    x = jax.vmap(lambda o, a: flat_row(o, a, jnp.result_type(float)))(observation, action)
     spread = jnp.std(x, axis=0)
     starts = [network.init(k, x.shape[1], 1) for k in jax.random.split(key, critics)]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
@@ -200,7 +199,3 @@ def check_choices(who: str, policy: CategoricalPolicy, data: Transitions) -> Non
             f"{who}: the actions of a CategoricalPolicy are whole numbers from 0 to {policy.choices - 1}; the data have "
             f"{actions.dtype} from {actions.min()} to {actions.max()}."
         )
-
-
-def _joined(observation: Any, action: Any, dtype: Any) -> Any:
-    return ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (observation, action)))[0]

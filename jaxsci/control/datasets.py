@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxsci._checks import is_whole
 from jaxsci._types import Key
-from jaxsci.control.rollout import Rollout
+from jaxsci.control.rollout import Rollout, states_after
 from jaxsci.control.task import Task
 
 
@@ -62,8 +63,7 @@ def transitions(task: Task, run: Rollout) -> Transitions:
     batch, horizon = run.alive.shape
     alive = np.asarray(run.alive)
     # A rollout shows a policy that has ended the START state; what a row needs is the observation of the state that was reached.
-    later = jax.tree.map(lambda s, end: jnp.concatenate([s[:, 1:], end[:, None]], axis=1), run.states, run.final)
-    next_observation = jax.vmap(jax.vmap(task.observation))(later)
+    next_observation = jax.vmap(jax.vmap(task.observation))(states_after(run))
     goes_on = np.concatenate([alive[:, 1:], ~np.asarray(run.terminated)[:, None]], axis=1)
     last = np.arange(horizon) == horizon - 1
     kept = np.flatnonzero(alive.reshape(-1))
@@ -196,6 +196,11 @@ def minibatch(data: Any, key: Key, size: int | None) -> Any:
     """Rows of a pytree of arrays ``[rows, ...]``, drawn with replacement; for None one row, without that axis."""
     rows = jax.random.randint(key, () if size is None else (size,), 0, jax.tree.leaves(data)[0].shape[0])
     return jax.tree.map(lambda leaf: leaf[rows], data)
+
+
+def flat_row(observation: Any, action: Any, dtype: Any) -> Float[Array, " numbers"]:
+    """ONE observation and action as a flat vector."""
+    return ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (observation, action)))[0]
 
 
 def check_data(who: str, data: Any, iterations: Any, batch: Any) -> None:

@@ -20,13 +20,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
 from jaxsci._checks import is_whole
 from jaxsci._types import Key
 from jaxsci.control.calling import call, of_task
-from jaxsci.control.datasets import Transitions
+from jaxsci.control.datasets import Transitions, flat_row
 from jaxsci.control.task import Task
 
 # Of the largest standard deviation of a combination of columns: what never varied in the data may not vary now.
@@ -55,7 +54,7 @@ class Guardian:
 
     def log_density(self, observation: Any, action: Any) -> Float[Array, ""]:
         """log p(o, a), per unit of the observation's and the action's own units."""
-        z = self.whiten @ (_row(observation, action, self.center.dtype) - self.center)
+        z = self.whiten @ (flat_row(observation, action, self.center.dtype) - self.center)
         logs = -0.5 * jnp.sum((z - self.points) ** 2, axis=1) / self.bandwidth**2
         return jax.nn.logsumexp(logs) + _log_mass(self.points.shape, self.bandwidth, self.whiten)
 
@@ -93,7 +92,7 @@ def fit_guardian(
       ValueError: alpha outside (0, 1), fewer than 20 rows, a bandwidth that is not positive.
     Example:
       >>> import jax, numpy as np
-      >>> from jaxsci.control.datasets import records
+      >>> from jaxsci.control.datasets import flat_row, records
       >>> o, noise = np.asarray(jax.random.normal(jax.random.key(0), (2, 500)))
       >>> data = records(o, -o + 0.1 * noise, np.zeros(500), np.zeros(500), ended=np.arange(500) == 499)
       >>> guardian = fit_guardian(data)
@@ -111,7 +110,7 @@ def fit_guardian(
             "fit_guardian: actions are floating point; of a discrete action give jax.nn.one_hot(action, choices)."
         )
     dtype = jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves((data.observation, data.action))), jnp.float32)
-    x = jax.vmap(lambda o, a: _row(o, a, dtype))(data.observation, data.action)
+    x = jax.vmap(lambda o, a: flat_row(o, a, dtype))(data.observation, data.action)
     rows, columns = x.shape
     if rows < 20:
         raise ValueError(f"fit_guardian: a density needs 20 rows at least, got {rows}.")
@@ -171,10 +170,6 @@ def guarded(task: Task, guardian: Guardian, *, soft: bool = False) -> Task:
     names = ("dynamics", "cost", "init", "observe", "terminal", "terminated")
     inner = {name: of_task(getattr(task, name)) for name in names}
     return task.replace(parameters=GuardedParameters(task.parameters, guardian), constraint=constraint, **inner)
-
-
-def _row(observation: Any, action: Any, dtype: Any) -> Any:
-    return ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (observation, action)))[0]
 
 
 def _log_mass(shape: tuple[int, ...], bandwidth: Any, whiten: Any) -> Any:

@@ -19,7 +19,7 @@ from jaxsci._timing import Stopwatch
 from jaxsci._types import Key
 from jaxsci.control.policies import sequence
 from jaxsci.control.policy_gradient import analytic_policy_gradient
-from jaxsci.control.rollout import rollout
+from jaxsci.control.rollout import rollout, states_after
 from jaxsci.control.task import Task
 
 
@@ -220,8 +220,7 @@ def _error_growth(tasks, policy, params, key, batch, field):
 
     def seen(model, run):
         look = (lambda s: ravel_pytree(s)[0]) if field is None else (lambda s: jnp.ravel(field(model.parameters, s)))
-        after = jax.tree.map(lambda s, end: jnp.concatenate([s[:, 1:], end[:, None]], axis=1), run.states, run.final)
-        return jax.vmap(jax.vmap(look))(after)  # [batch, horizon, numbers]
+        return jax.vmap(jax.vmap(look))(states_after(run))  # [batch, horizon, numbers]
 
     truth = next(iter(tasks.values()))
     run = jax.jit(lambda: rollout(truth, policy, params, key, batch=batch))()

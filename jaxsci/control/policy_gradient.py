@@ -81,8 +81,9 @@ def analytic_policy_gradient(
     params = jax.tree.map(jnp.asarray, params)
     multipliers, every = None, multiplier_every or getattr(constraints, "every", 1)
     if constraints is not None:
-        _, _, aux = _shapes(task, policy, params, batch, options)
-        multipliers = constraints.init(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), aux))
+        free = objective(task, policy, batch=batch, has_aux=True, **options)
+        like = jax.eval_shape(lambda p: free(p, jax.random.key(0)), params)[1].violation
+        multipliers = constraints.init(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like))
 
     def iteration(carry, i):
         params, state, multipliers = carry
@@ -132,10 +133,3 @@ def named_violations(violation: Any) -> dict[str, Any]:
         return {}
     leaves = jax.tree_util.tree_leaves_with_path(violation)
     return {f"violation{jax.tree_util.keystr(path)}": leaf for path, leaf in leaves}
-
-
-def _shapes(task: Task, policy: Callable[..., Any], params: Any, batch: int | None, options: dict[str, Any]) -> Any:
-    """Shapes of (loss, cost, violation)."""
-    loss = objective(task, policy, batch=batch, has_aux=True, **options)
-    value, aux = jax.eval_shape(lambda p: loss(p, jax.random.key(0)), params)
-    return value, aux.cost, aux.violation

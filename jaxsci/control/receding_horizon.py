@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jaxsci.control.calling import call, is_random
 from jaxsci.control.ilqr import Plan, ilqr
-from jaxsci.control.rollout import Rollout, advance, begin, discounts, ending, mapped
+from jaxsci.control.rollout import Rollout, advance, begin, gathered, mapped
 from jaxsci.control.task import Task
 
 
@@ -99,12 +99,7 @@ class RecedingHorizon:
 
             guess = jax.tree.map(jnp.asarray, self.actions)
             (carry, _), steps = jax.lax.scan(once, (carry, guess), jnp.arange(task.horizon))
-            total = jnp.sum(discounts(task, task.horizon) * steps.cost) + ending(task, carry)
-            ended = jnp.logical_not(carry.alive)
-            return Rollout(
-                steps.state, steps.observation, steps.action, steps.cost, steps.constraint, steps.alive,
-                carry.state, ended, carry.alive, total,
-            )  # fmt: skip
+            return gathered(task, carry, steps)
 
         return mapped(member, key, initial, batch)
 

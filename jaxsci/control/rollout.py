@@ -101,21 +101,7 @@ def rollout(
         carry, steps = jax.lax.scan(
             lambda carry, t: advance(task, policy, params, start_key, carry, t), carry, jnp.arange(task.horizon)
         )
-        weights = discounts(task, task.horizon)
-        total = jnp.sum(weights * steps.cost) + ending(task, carry)
-        ended = jnp.logical_not(carry.alive)
-        return Rollout(
-            steps.state,
-            steps.observation,
-            steps.action,
-            steps.cost,
-            steps.constraint,
-            steps.alive,
-            carry.state,
-            ended,
-            carry.alive,
-            total,
-        )
+        return gathered(task, carry, steps)
 
     return mapped(member, key, initial, batch, mesh)
 
@@ -170,6 +156,19 @@ def ending(task: Task, carry: Carry) -> Any:
         return jnp.zeros((), carry.weight.dtype)
     state = carry.state if carry.start is None else _where(carry.alive, carry.state, carry.start)
     return jnp.where(carry.alive, carry.weight * call(task.terminal, task.parameters, state), 0.0)
+
+
+def gathered(task: Task, carry: Carry, steps: Step) -> Rollout:
+    """The rollout of ONE member, from its last carry and its steps ``[horizon, ...]``."""
+    total = jnp.sum(discounts(task, task.horizon) * steps.cost) + ending(task, carry)
+    ended = jnp.logical_not(carry.alive)
+    seen = (steps.state, steps.observation, steps.action, steps.cost, steps.constraint, steps.alive)
+    return Rollout(*seen, final=carry.state, terminated=ended, truncated=carry.alive, total=total)
+
+
+def states_after(run: Rollout) -> Any:
+    """The states that the steps led to, s_1 ... s_T, of rollouts with a batch: ``[batch, horizon, ...]``."""
+    return jax.tree.map(lambda s, end: jnp.concatenate([s[:, 1:], end[:, None]], axis=1), run.states, run.final)
 
 
 def discounts(task: Task, steps: int) -> Any:

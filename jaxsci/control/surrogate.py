@@ -23,7 +23,7 @@ from jaxsci._checks import is_whole
 from jaxsci._types import Key, Progress
 from jaxsci.control.calling import OfPart, of_task
 from jaxsci.control.policy_gradient import in_chunks
-from jaxsci.control.rollout import Rollout
+from jaxsci.control.rollout import Rollout, states_after
 from jaxsci.control.task import Task
 from jaxsci.networks import MLP
 
@@ -99,7 +99,7 @@ def fit_surrogate(
     """
     _check(runs, unroll, held_out)
     states = _rows(runs.states, 2)
-    following = jnp.concatenate([states[:, 1:], _rows(runs.final, 1)[:, None]], axis=1)
+    following = _rows(states_after(runs), 2)
     members, horizon = states.shape[:2]
     test = max(1, int(members * held_out))
     one = jax.tree.map(lambda leaf: leaf[0, 0], runs.states)

@@ -13,6 +13,7 @@ The tour, in the order of use:
   for long ones that go to a file, `stream` and `read_trajectory`.
 - `networks`, `learning`: what `Neural` is put together from.
 - `constraints`: sets of points with exact, differentiable projections, ``js.constraints.project(constraint, y)``.
+- `metabolism`: flux balance in batches and with gradients, ``js.metabolism.fba(model)``, its family, dynamics and kinetics.
 - `control`: tasks and policies: rollouts through solvers, surrogates and agents, their gradients, and the algorithms on top.
 
 Names load on first use, so that ``import jaxsci`` stays cheap.
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHER
     from jaxsci import control as control
     from jaxsci import equations as equations
     from jaxsci import learning as learning
+    from jaxsci import metabolism as metabolism
     from jaxsci import networks as networks
     from jaxsci import problems as problems
     from jaxsci import solvers as solvers
@@ -83,6 +85,7 @@ _FOLDERS = (
     "control",
     "equations",
     "learning",
+    "metabolism",
     "networks",
     "problems",
     "solvers",

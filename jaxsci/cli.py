@@ -1,4 +1,4 @@
-"""The command line: ``jaxsci problems``, ``jaxsci compare PROBLEM --out FOLDER``.
+"""The command line: ``jaxsci problems``, ``jaxsci compare PROBLEM --out FOLDER``, ``jaxsci fba MODEL``.
 
 Bad input gives one line on the error stream and exit status 2; nothing is written then.
 """
@@ -63,6 +63,19 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--budget", type=float, default=60.0, metavar="SECONDS", help="for the network's fit (default 60)")
     compare.add_argument("--seed", type=int, default=0, help="of random points, features and networks (default 0)")
     compare.set_defaults(run=_compare)
+
+    fba = commands.add_parser("fba", help="flux balance of a metabolic model: growth, uptakes, secretions")
+    fba.add_argument("model", help="a file (.json as of BiGG, .xml in SBML; .gz), or a name: e_coli_core, iJO1366, ...")
+    fba.add_argument(
+        "--medium", metavar="FILE", help="exchange and largest uptake in mmol/gDW/h (.json, .toml, .csv); no others"
+    )
+    fba.add_argument(
+        "--knockout", metavar="NAME", nargs="+", action="extend", default=[], help="genes or reactions to delete"
+    )
+    fba.add_argument("--objective", metavar="REACTION", help="the flux to maximise (default: what the model says)")
+    fba.add_argument("--out", metavar="FILE", help="write all fluxes there (.json or .csv)")
+    fba.add_argument("--top", type=int, default=10, metavar="N", help="list the N largest fluxes too (default 10)")
+    fba.set_defaults(run=_fba)
     return parser
 
 
@@ -135,6 +148,24 @@ class _Certified:
 
     def __repr__(self) -> str:
         return "problem.reference()"
+
+
+def _fba(options: argparse.Namespace) -> int:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)  # an application may: fluxes are exact to round-off
+
+    from jaxsci.metabolism.command_line import run
+
+    try:
+        text, status = run(options)
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        raise _BadInput(f"{named}{error.strerror}." if error.strerror else str(error)) from None
+    except (ValueError, KeyError, ImportError) as error:
+        raise _BadInput(str(error)) from None
+    print(text)
+    return status
 
 
 def _key(options: argparse.Namespace) -> Any:

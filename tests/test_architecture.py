@@ -20,13 +20,13 @@ ORDER = (
     ("problems",),
     ("solvers", "networks"),
     ("constraints",),
-    ("learning", "control"),
+    ("learning", "control", "metabolism"),
     ("compare",),
     ("cli",),
 )
 LAYER = {part: layer for layer, parts in enumerate(ORDER) for part in parts}
 EXEMPT = ("__init__", "__main__")  # the facade and the entry point of the package
-EXTRAS = {"matplotlib", "h5py", "xarray", "netCDF4", "zarr", "cobra", "mctx"}
+EXTRAS = {"matplotlib", "h5py", "xarray", "netCDF4", "zarr", "cobra", "libsbml", "mctx"}
 
 
 def part_of(path):

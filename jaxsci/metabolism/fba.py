@@ -1,0 +1,182 @@
+r"""Flux balance analysis: the fluxes of a network at steady state that serve an objective best.
+
+max c.v     with     S v = 0,     lower <= v <= upper
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, OPTIMAL, STATUS, UNBOUNDED, maximise, starting_vertex
+from jaxsci.metabolism.model import Nominal, StoichiometricModel
+from jaxsci.metabolism.network import Network
+from jaxsci.metabolism.presolve import Presolved, presolve
+from jaxsci.metabolism.regularised import regularised_fluxes
+from jaxsci.metabolism.starting_vertex import Start, slack_start
+
+
+class FluxBalance(NamedTuple):
+    """What `fba` returns; leading axes are the batch. Where there is no optimum, numbers are NaN and `status` says why."""
+
+    objective: Any  # [...]: c.v, for a biomass reaction the growth rate in 1/h
+    fluxes: Any  # [..., reactions], mmol/gDW/h
+    shadow_prices: Any  # [..., metabolites]: d objective / d b_i with S v = b: what one unit more to be made of it changes
+    reduced_costs: Any  # [..., reactions]: c - S'y, d objective / d (the bound that holds the flux)
+    status: Any  # OPTIMAL 0, INFEASIBLE 1, UNBOUNDED 2, MAX_STEPS 3, NOT_FINITE 4
+    gap: Any  # by how much the prices' bound sum_j max(d_j l_j, d_j u_j) is above the objective: certified
+    farkas_ray: Any  # [..., metabolites]: where infeasible, y with  max over the bounds of (-S'y).v < 0; else 0
+    unbounded_ray: Any  # [..., reactions]: where unbounded, a direction with S v = 0 that improves for ever; else 0
+    steps: Any  # pivots
+
+    def check(self, names: Any = None) -> FluxBalance:
+        """Itself, if every member has an optimum.
+
+        Raises:
+          RuntimeError: naming the members that have none, and why.
+        """
+        status = np.atleast_1d(np.asarray(self.status))
+        wrong = np.argwhere(status != OPTIMAL)
+        if len(wrong):
+            first = tuple(int(i) for i in wrong[0])
+            label = (
+                "the programme" if not np.ndim(self.status) else f"member {names[first[0]] if names is not None else first}"
+            )
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            cure = {
+                INFEASIBLE: "no flux meets all bounds: open an uptake, or lower a demand (farkas_ray names the metabolites)",
+                UNBOUNDED: "the objective can grow for ever: bound the reactions of unbounded_ray",
+                NOT_FINITE: "a bound or a weight is NaN",
+            }.get(int(status[first]), "the search did not end; scale the bounds")
+            raise RuntimeError(f"fba: {label}{more} is {STATUS[int(status[first])]}: {cure}.")
+        return self
+
+
+def fba(
+    model: StoichiometricModel,
+    lower: Any = None,
+    upper: Any = None,
+    objective: Any = None,
+    *,
+    regularisation: Any = None,
+) -> FluxBalance:
+    r"""Flux balance: max c.v with S v = 0 and lower <= v <= upper, exactly; of one experiment, or of a batch.
+
+    The fluxes are a vertex, found by the simplex method (batched, all from one start) and exact to round-off. Everything works
+    under jit, vmap (which makes the batch larger), grad, jacfwd and jacrev; float32 and float64.
+
+    **Derivatives.** The objective's with respect to a bound is the reduced cost of the reaction, with respect to a weight its
+    flux (the envelope theorem); the fluxes' is that of the vertex. They are exact where the optimum is not degenerate. At a
+    kink of the objective they are those of one side (`one_sided_slopes` gives both). Where the optimal fluxes are not unique
+    (they seldom are), the derivative is that of the vertex returned, which another start or another order of reactions may
+    change: to train through fluxes use `regularisation`. Docs: metabolism, "The derivative of a degenerate optimum".
+
+    Args:
+      model: of it the network is used, and `lower`, `upper`, `objective` where they are not given here.
+      lower, upper: [..., reactions] in mmol/gDW/h; a knock-out is 0 and 0.
+      objective: c, [..., reactions]. The batch is what the three broadcast to.
+      regularisation: a number e > 0: max c.v - e |v|^2 / 2 instead, whose optimum is unique and has continuous fluxes,
+        differentiable almost everywhere in both directions. `objective` is c.v of it.
+    Returns:
+      A `FluxBalance`. A member that is infeasible, unbounded or not finite has that status, NaN for its numbers and
+      derivative 0, and does not disturb others.
+    Raises:
+      ValueError: a last axis that is not the number of reactions; NaN in numbers that are known; regularisation <= 0.
+    Reference: Varma & Palsson (1994), AEM 60, 3724; Orth, Thiele & Palsson (2010), Nat. Biotechnol. 28, 245.
+    Example:
+      >>> import jax, jaxsci as js
+      >>> model = js.metabolism.load("e_coli_core")
+      >>> print(f"{js.metabolism.fba(model).objective:.4f}")
+      0.8739
+      >>> growth = lambda glucose: js.metabolism.fba(model.with_medium({**model.medium, "EX_glc__D_e": glucose})).objective
+      >>> print(f"{jax.grad(growth)(10.0):.5f}")
+      0.09166
+    """
+    lower, upper, objective = numbers(model, lower, upper, objective)
+    if regularisation is not None:
+        return _regularised(model, lower, upper, objective, regularisation)
+    small = presolve(model.network)
+    low, high, whole = small.reduce_bounds(lower, upper)
+    found = maximise(small.reduce_objective(objective), small.A, low, high, start=start_of(model.network, model.nominal))
+    status = jnp.where(whole, found.status, INFEASIBLE)
+    known = ~(jnp.isnan(lower) | jnp.isnan(upper)).any(-1) & jnp.isfinite(objective).all(-1)
+    status = jnp.where(known, status, NOT_FINITE)
+    return _answer(small, lower, upper, objective, found, status, whole)
+
+
+def _answer(small: Presolved, lower: Any, upper: Any, objective: Any, found: Any, status: Any, whole: Any) -> FluxBalance:
+    """The optimum of the presolved programme as fluxes and prices of the network."""
+    optimal = (status == OPTIMAL)[..., None]
+    keep = lambda x: jnp.where(optimal, x, 0.0)  # noqa: E731
+    nan = lambda x: jnp.where(optimal, x, jnp.nan)  # noqa: E731
+    fluxes = small.expand(keep(found.x))
+    prices, costs = small.expand_duals(keep(found.row_prices), keep(found.reduced_costs), lower, upper, objective)
+    rows = small.A.shape[1]
+    infeasible, endless = (status == INFEASIBLE)[..., None], (status == UNBOUNDED)[..., None]
+    pi = jnp.where(infeasible, -found.ray[..., rows:], 0.0)
+    from_rows, _ = small.expand_duals(pi, -pi @ jnp.asarray(small.A, pi.dtype), lower, upper, jnp.zeros_like(lower))
+    from_bounds, _ = small.conflict(lower, upper)
+    crossed = (jnp.abs(pi).max(-1, keepdims=True, initial=0.0) == 0) | ~whole[..., None]
+    farkas = jnp.where(infeasible, jnp.where(crossed, from_bounds, from_rows), 0.0)
+    return FluxBalance(
+        objective=nan(found.value[..., None])[..., 0],
+        fluxes=nan(fluxes),
+        shadow_prices=nan(prices),
+        reduced_costs=nan(costs),
+        status=status,
+        gap=nan(found.gap[..., None])[..., 0],
+        farkas_ray=farkas,
+        unbounded_ray=jnp.where(endless, small.expand(jnp.where(endless, found.ray[..., :rows], 0.0)), 0.0),
+        steps=found.steps,
+    )
+
+
+def _regularised(model: StoichiometricModel, lower: Any, upper: Any, objective: Any, strength: Any) -> FluxBalance:
+    fluxes, prices, status = regularised_fluxes(model.network, lower, upper, objective, strength)
+    value = (objective * fluxes).sum(-1)
+    costs = objective - strength * fluxes - prices @ jnp.asarray(model.stoichiometry, prices.dtype)
+    none = jnp.zeros_like(value)
+    return FluxBalance(
+        value, fluxes, prices, costs, status, none, jnp.zeros_like(prices), jnp.zeros_like(fluxes), none.astype(jnp.int32)
+    )
+
+
+def numbers(model: StoichiometricModel, lower: Any, upper: Any, objective: Any) -> tuple[Any, Any, Any]:
+    """Bounds and objective, of the model where not given, as arrays of one shape and one floating dtype."""
+    n = len(model.reactions)
+    given = {"lower": lower, "upper": upper, "objective": objective}
+    values = {name: getattr(model, name) if value is None else value for name, value in given.items()}
+    arrays = {name: value for name, value in values.items() if isinstance(value, jax.Array)}
+    dtype = jnp.result_type(*(a.dtype for a in arrays.values())) if arrays else jnp.result_type(float)
+    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+    for name, value in values.items():
+        if np.ndim(value) and np.shape(value)[-1] != n:
+            raise ValueError(f"fba: {name} is [..., {n} reactions], got shape {list(np.shape(value))}.")
+        if not isinstance(value, jax.Array) and np.isnan(np.asarray(value, float)).any():
+            raise ValueError(f"fba: {name} has an entry that is not a number; infinite bounds mean unbounded.")
+    batch = jnp.broadcast_shapes(*(np.shape(v)[:-1] for v in values.values()), ())
+    lower, upper, objective = (jnp.broadcast_to(jnp.asarray(v, dtype), (*batch, n)) for v in values.values())
+    return lower, upper, objective
+
+
+@functools.lru_cache(maxsize=64)
+def start_of(network: Network, nominal: Nominal | None) -> Start:
+    """Where searches on a presolved network start: at the optimum of the numbers that the model was first made of."""
+    small = presolve(network)
+    if nominal is None:
+        return slack_start(small.A)
+    kept = small.group >= 0
+    group, inverse = small.group[kept], 1 / small.ratio[kept]
+    with np.errstate(invalid="ignore"):
+        ends = np.stack([nominal.lower[kept] * inverse, nominal.upper[kept] * inverse])
+    low, high = np.full(small.A.shape[1], -np.inf), np.full(small.A.shape[1], np.inf)
+    np.maximum.at(low, group, ends.min(0))
+    np.minimum.at(high, group, ends.max(0))
+    cost = np.bincount(group, small.ratio[kept] * nominal.objective[kept], len(low))
+    if not (low <= high).all():
+        return slack_start(small.A)
+    return starting_vertex(small.A, cost, low, high)

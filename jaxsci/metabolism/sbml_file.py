@@ -1,0 +1,138 @@
+"""SBML with flux balance constraints (level 3, fbc), read and written by cobrapy with its python-libsbml.
+
+cobrapy also fits the constants of its solver and prints advice while it reads; both stay inside.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jaxsci.metabolism.json_file import from_dictionary, to_dictionary
+from jaxsci.metabolism.model import StoichiometricModel
+
+
+def cobra_io() -> Any:
+    """``cobra.io``, or a clear ImportError."""
+    try:
+        return importlib.import_module("cobra.io")
+    except ImportError:
+        raise ImportError(
+            "SBML is read and written by cobrapy, which is not installed: pip install 'jaxsci[metabolism]' "
+            "(models in JSON need nothing)."
+        ) from None
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """cobrapy's advice about files and its dependencies' deprecations are not the user's business here."""
+    logger = logging.getLogger("cobra")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def from_cobra(model: Any, name: str = "model") -> StoichiometricModel:
+    """The model of a ``cobra.Model``: all it knows but the state of its solver.
+
+    cobrapy can minimise; a `StoichiometricModel` maximises, so the weights of a minimised objective change their sign.
+    """
+    io = cobra_io()
+    with _quiet():
+        content = dict(io.model_to_dict(model))
+        reactions = content["reactions"]
+        sign = -1.0 if model.objective_direction == "min" else 1.0
+        for entry, reaction in zip(reactions, model.reactions, strict=True):
+            entry.pop("objective_coefficient", None)
+            if weight := sign * float(reaction.objective_coefficient):
+                entry["objective_coefficient"] = weight
+    for part in (content, *content["metabolites"], *reactions, *content["genes"]):
+        part.update({key: _settled(part[key]) for key in ("notes", "annotation") if key in part})
+    for gene in content["genes"]:  # cobrapy writes this for a gene without a name
+        if gene.get("name") == f"G_{gene['id']}":
+            del gene["name"]
+    groups = [
+        {"id": g.id, "name": g.name or "", "kind": g.kind, "members": sorted([type(m).__name__, m.id] for m in g.members)}
+        for g in model.groups
+    ]
+    if groups:
+        content["groups"] = groups
+    if sign < 0:
+        content["objective_direction"] = "min"
+    return from_dictionary(content, model.id or name)
+
+
+def _settled(said: Any) -> Any:
+    """Notes and annotations as cobrapy finds them again: white space in one piece, a list of one as the one itself."""
+    if isinstance(said, str):
+        return " ".join(said.split())
+    if isinstance(said, dict):
+        return {_settled(key): _settled(value) for key, value in said.items()}
+    if isinstance(said, list | tuple):
+        return _settled(said[0]) if len(said) == 1 else [_settled(value) for value in said]
+    return said
+
+
+def to_cobra(model: StoichiometricModel) -> Any:
+    """A ``cobra.Model`` of the same network, bounds and objective.
+
+    Raises:
+      ImportError: cobrapy is not installed.
+    Example:
+      >>> import jaxsci as js
+      >>> model = js.metabolism.load("e_coli_core")
+      >>> print(f"{js.metabolism.to_cobra(model).slim_optimize():.6f}")  # doctest: +SKIP
+      0.873922
+    """
+    io = cobra_io()
+    content = to_dictionary(model)
+    groups = content.pop("groups", [])
+    direction = content.pop("objective_direction", "max")
+    with _quiet():
+        made = io.model_from_dict(content)
+        core = importlib.import_module("cobra.core")
+        if direction == "min":
+            for reaction in made.reactions:
+                if weight := reaction.objective_coefficient:
+                    reaction.objective_coefficient = -weight
+            made.objective_direction = "min"
+        lists = {"Reaction": made.reactions, "Metabolite": made.metabolites, "Gene": made.genes}
+        for group in groups:
+            members = [lists[kind].get_by_id(identifier) for kind, identifier in group["members"] if kind in lists]
+            made.add_groups([core.Group(group["id"], group["name"], members=members, kind=group["kind"])])
+    return made
+
+
+def read_sbml(path: Path, name: str) -> StoichiometricModel:
+    """The model of an SBML file.
+
+    Raises:
+      ImportError: cobrapy is not installed. ValueError: the file is no model in SBML.
+    """
+    io = cobra_io()
+    with _quiet():
+        try:
+            made = io.read_sbml_model(str(path))
+        except Exception as error:  # cobra raises its own kinds, and libsbml's and the parser's
+            text = " ".join(str(error).split()).removesuffix(".")
+            raise ValueError(f"{name}: this is no model in SBML with flux balance constraints ({text[:160]}).") from None
+    if not made.reactions:
+        raise ValueError(f"{name}: this is no model in SBML with flux balance constraints: it has no reactions.")
+    return from_cobra(made, name)
+
+
+def write_sbml(model: StoichiometricModel, path: Path) -> None:
+    """Write the model as SBML level 3 version 1 with fbc version 2."""
+    made = to_cobra(model)
+    with _quiet():
+        cobra_io().write_sbml_model(made, str(path))

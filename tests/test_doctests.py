@@ -29,6 +29,7 @@ FOLDERS = {
     "control": 100,
     "equations": 10,
     "learning": 30,
+    "metabolism": 60,
     "networks": 10,
     "problems": 30,
     "solvers": 30,

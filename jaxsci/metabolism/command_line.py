@@ -63,7 +63,7 @@ def read_medium(path: str | os.PathLike[str]) -> dict[str, float]:
       >>> from jaxsci.metabolism.command_line import read_medium
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     file = pathlib.Path(folder) / "medium.csv"
-      ...     _ = file.write_text("exchange,uptake\nEX_glc__D_e,10\nEX_o2_e,20\n")
+      ...     _ = file.write_text("exchange,uptake\\nEX_glc__D_e,10\\nEX_o2_e,20\\n")
       ...     read_medium(file)
       {'EX_glc__D_e': 10.0, 'EX_o2_e': 20.0}
     """

@@ -16,18 +16,17 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
 from jaxsci.metabolism.fba import start_of
-from jaxsci.metabolism.linear_program import INFEASIBLE, OPTIMAL, STATUS, maximise
+from jaxsci.metabolism.linear_program import INFEASIBLE, OPTIMAL, STATUS
 from jaxsci.metabolism.model import Nominal, StoichiometricModel
 from jaxsci.metabolism.names import unknown
 from jaxsci.metabolism.network import Network
 from jaxsci.metabolism.presolve import Presolved, presolve
 from jaxsci.metabolism.summary import aligned
+from jaxsci.metabolism.value_function import solve_batch
 
 Kind = Literal["gene", "reaction"]
 _SETTLED = 1e-9  # bounds of a growth that are so near each other (relative to 1 + growth) have met
@@ -121,8 +120,9 @@ def single_deletion(
       RuntimeError: the model itself has no optimum.
     Example:
       >>> import jaxsci as js
+      >>> from jaxsci.metabolism.deletions import single_deletion
       >>> model = js.metabolism.load("e_coli_core")
-      >>> single = js.metabolism.single_deletion(model, ["b1779", "b2925", "b0008"])
+      >>> single = single_deletion(model, ["b1779", "b2925", "b0008"])
       >>> single
       Deletions(3 of genes: 1 lethal, 0 of them infeasible; 3 programmes solved)
       >>> [round(float(x), 5) for x in single.growth]
@@ -154,8 +154,9 @@ def double_deletion(
       As `single_deletion`.
     Example:
       >>> import jaxsci as js
+      >>> from jaxsci.metabolism.deletions import double_deletion
       >>> model = js.metabolism.load("e_coli_core")
-      >>> double = js.metabolism.double_deletion(model, [("PFK", "PGI"), ("PFK", "PFK"), ("PFK", "NH4t")], kind="reaction")
+      >>> double = double_deletion(model, [("PFK", "PGI"), ("PFK", "PFK"), ("PFK", "NH4t")], kind="reaction")
       >>> print(double.table())
       reaction  growth of wild type status
       PFK NH4t     nan         nan% infeasible
@@ -178,7 +179,9 @@ def _check(model: StoichiometricModel, kind: str) -> None:
     if kind not in ("gene", "reaction"):
         raise ValueError(f"deletions are of kind 'gene' or 'reaction', got {kind!r}.")
     if any(np.ndim(x) != 1 for x in (model.lower, model.upper, model.objective)):
-        raise ValueError(f"{model.name}: deletions are of one model, got a batch of shape {list(np.shape(model.lower)[:-1])}.")
+        raise ValueError(
+            f"{model.name}: deletions are of one model, got a batch of shape {list(np.shape(model.lower)[:-1])}."
+        )
 
 
 def _places(model: StoichiometricModel, kind: str, names: Iterable[str] | None) -> np.ndarray:
@@ -203,7 +206,9 @@ def _scan(
     model.check()
     problem = _Problem(model)
     if pool is not None and pool.key != problem.key:
-        raise ValueError(f"{model.name}: the pool is of other bounds or another objective; leave it out, or scan that model.")
+        raise ValueError(
+            f"{model.name}: the pool is of other bounds or another objective; leave it out, or scan that model."
+        )
     off = _stopped(model.network, kind, deleted)  # [k, reactions]
     sets = scipy.sparse.csr_array(off @ problem.variables)
     torn = np.zeros(len(deleted), bool)  # a reaction is stopped, and another of its group must run
@@ -250,16 +255,12 @@ def _stopped(network: Network, kind: Kind, deleted: np.ndarray) -> scipy.sparse.
         rows = np.repeat(np.arange(k), deleted.shape[1])
         return _ones(rows, deleted.ravel(), (k, n))
     rules, count = network.rules, len(network.genes)
-    singles = scipy.sparse.csr_array(~rules.reactions_active(~np.eye(count, dtype=bool)), dtype=float)
+    singles, together = _of_genes(network)
     if deleted.shape[1] == 1:
         return singles[deleted[:, 0]]
     first, second = deleted.T
     off = singles[first] + singles[second]
     # More than the two alone stop is only what has both in its rule.
-    pairs = [(j, network.gene_index[name]) for j in range(n) for name in rules.genes_of(j)]
-    at = np.array(pairs, int).reshape(-1, 2)
-    in_rule = _ones(at[:, 0], at[:, 1], (n, count))
-    together = scipy.sparse.csr_array(in_rule.T @ in_rule)
     meet = np.flatnonzero(np.asarray(together[first, second]).ravel() * (first != second))
     for part in np.array_split(meet, max(1, -(-len(meet) // 2000))):
         present = np.ones((len(part), count), bool)
@@ -267,6 +268,17 @@ def _stopped(network: Network, kind: Kind, deleted: np.ndarray) -> scipy.sparse.
         rows, columns = np.nonzero(~rules.reactions_active(present))
         off = off + _ones(part[rows], columns, (k, n))
     return off
+
+
+@functools.lru_cache(maxsize=16)
+def _of_genes(network: Network) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
+    """[genes, reactions] that each gene alone stops; [genes, genes] not 0 for two that some rule both has."""
+    rules, count = network.rules, len(network.genes)
+    singles = scipy.sparse.csr_array(~rules.reactions_active(~np.eye(count, dtype=bool)), dtype=float)
+    named = [(j, network.gene_index[name]) for j in range(len(network.reactions)) for name in rules.genes_of(j)]
+    at = np.array(named, int).reshape(-1, 2)
+    in_rule = _ones(at[:, 0], at[:, 1], (len(network.reactions), count))
+    return singles, scipy.sparse.csr_array(in_rule.T @ in_rule)
 
 
 def _ones(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> scipy.sparse.csr_array:
@@ -339,24 +351,23 @@ class _Problem:
         """The wild type's."""
         _, status, pool = self.solve(scipy.sparse.csr_array((1, len(self.low))))
         if status[0] != OPTIMAL:
-            raise RuntimeError(f"{self.small.network.name}: the model itself is {STATUS[status[0]]}; see `fba` for the reason.")
+            raise RuntimeError(
+                f"{self.small.network.name}: the model itself is {STATUS[status[0]]}; see `fba` for the reason."
+            )
         return pool
 
     def solve(self, sets: scipy.sparse.csr_array) -> tuple[np.ndarray, np.ndarray, KnockOutPool]:
         """Growth, status, and the pool of these mutants."""
-        count = sets.shape[0]
-        open_ = np.ones((self.batch, len(self.low)))
-        open_[:count][sets.toarray() > 0] = 0.0
-        low, high = (np.where(open_ > 0, bound, 0.0) for bound in (self.low, self.high))
-        found = jax.tree.map(np.asarray, _solve(self.small.A, self.start, self.cost, low, high))
-        value, status = found.value[:count], found.status[:count]
+        low, high = (np.where(sets.toarray() > 0, 0.0, bound) for bound in (self.low, self.high))
+        found = solve_batch(self.small.A, self.start, self.cost, low, high, (self.low, self.high), self.batch)
+        value, status = found.value, found.status
         optimal, infeasible = status == OPTIMAL, status == INFEASIBLE
-        top, drop = self._parts(found.reduced_costs[:count][optimal])
-        rays = -found.ray[:count][infeasible][:, : len(self.low)]
+        top, drop = self._parts(found.reduced_costs[optimal])
+        rays = -found.ray[infeasible][:, : len(self.low)]
         rays = rays / np.maximum(abs(rays).max(1, keepdims=True, initial=0.0), 1e-300)
         ray_top, ray_drop = self._parts(rays)
         # A flux is one of every mutant that stops nothing it uses, and all that must run in the wild type and does not in it.
-        used = abs(found.x[:count][optimal]).T > _ZERO
+        used = abs(found.x[optimal]).T > _ZERO
         missing = self.forced[:, None] & ~used
         clash = np.where(used, len(self.low) + 1.0, -1.0 * missing)
         return value, status, KnockOutPool(self.key, top, drop, ray_top, ray_drop, value[optimal], clash, -missing.sum(0))
@@ -378,8 +389,3 @@ def _reduced(network: Network, key: Nominal) -> tuple[np.ndarray, np.ndarray, np
     if not whole:
         raise RuntimeError(f"{network.name}: the model itself has no flux that meets its bounds; see `fba` for the ray.")
     return low, high, np.asarray(small.reduce_objective(key.objective)), start_of(network, key)
-
-
-@jax.jit
-def _solve(matrix: Any, start: Any, cost: Any, low: Any, high: Any) -> Any:
-    return maximise(cost, matrix, low, high, start=start)

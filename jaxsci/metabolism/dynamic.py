@@ -20,8 +20,7 @@ import optimistix
 
 from jaxsci._checks import is_traced
 from jaxsci.metabolism.dynamic_programme import ENDED, DynamicProgramme, dynamic_programme
-from jaxsci.metabolism.fba import numbers
-from jaxsci.metabolism.lexicographic import follow
+from jaxsci.metabolism.lexicographic import follow, vertex_of
 from jaxsci.metabolism.linear_program import STATUS
 from jaxsci.metabolism.model import StoichiometricModel
 from jaxsci.metabolism.names import unknown
@@ -29,6 +28,8 @@ from jaxsci.metabolism.reactor import Reactor, Uptake
 from jaxsci.metabolism.simplex import MAX_STEPS, NOT_FINITE, OPTIMAL
 
 KINDS = ("a bound becomes active", "is used up", "is there again", "no flux meets all bounds")
+
+_MAX_STEPS = 4096
 
 
 class Events(NamedTuple):
@@ -73,6 +74,7 @@ def dynamic_fba(
     reactor: Reactor | None = None,
     then: Sequence[Any] | None = None,
     solver: diffrax.AbstractSolver | None = None,
+    adjoint: diffrax.AbstractAdjoint | None = None,
     rtol: float = 1e-8,
     atol: float = 1e-10,
     max_events: int = 16,
@@ -100,6 +102,8 @@ def dynamic_fba(
       then: reactions (their flux is maximised), {reaction: weight} or arrays [reactions]. By default the exchanges followed, in
         their order: the least uptake and the most secretion. What is still left is settled by weights of no meaning.
       solver: Tsit5 by default; ``diffrax.Kvaerno5()`` where laws are stiff.
+      adjoint: how to differentiate; in reverse mode by default. ``diffrax.ForwardMode()`` for jvp and jacfwd, which are cheaper,
+        and much cheaper to compile, for a handful of parameters.
       rtol, atol: of the integration. max_events: that a run may have; a run with more has status MAX_STEPS.
     Returns:
       A `DynamicFluxBalance`.
@@ -120,22 +124,43 @@ def dynamic_fba(
     reactor = Reactor() if reactor is None else reactor
     _check(model, uptake, biomass, concentrations, ts, reactor)
     levels = _levels(model, names if then is None else then, names if then is None else ())
-    lower, upper, objective = numbers(model, None, None, None)
-    if lower.ndim != 1:
-        raise ValueError(f"dynamic_fba: one model a call, got a batch of shape {list(lower.shape[:-1])}; use jax.vmap.")
-    dtype = jnp.result_type(
-        lower.dtype, *(x.dtype for x in jax.tree.leaves((uptake, reactor, biomass, concentrations, ts)) if isinstance(x, jax.Array))
-    )
+    if any(np.ndim(x) != 1 for x in (model.lower, model.upper, model.objective)):
+        raise ValueError(
+            f"dynamic_fba: one model a call, got a batch of shape {list(np.shape(model.lower)[:-1])}; use jax.vmap."
+        )
     laws = tuple(uptake.get(name) for name in names)
     laws = tuple(law if law is None or isinstance(law, Uptake) else jax.tree_util.Partial(law) for law in laws)
-    given = (objective.astype(dtype), lower.astype(dtype), upper.astype(dtype), laws, reactor)
-    y = jnp.stack([jnp.asarray(x, dtype) for x in (biomass, *concentrations.values(), reactor.volume)])
     solver = diffrax.Tsit5() if solver is None else solver
-    tolerances = (rtol, atol)
-    with jax.ensure_compile_time_eval():
-        programme = dynamic_programme(model.network, names, levels)
-    out = _run(programme, max_events, solver, tolerances, given, y, jnp.asarray(ts, dtype))
-    return _answer(names, jnp.asarray(ts, dtype), *out)
+    adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
+    arrays = [
+        x.dtype
+        for x in jax.tree.leaves((model, laws, reactor, biomass, dict(concentrations), ts))
+        if isinstance(x, jax.Array)
+    ]
+    floating = [x for x in arrays if jnp.issubdtype(x, jnp.floating)]
+    dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
+    programme = dynamic_programme(model.network, names, levels)
+    start = (biomass, *concentrations.values(), reactor.volume)
+    given = ((model.objective, model.lower, model.upper), laws, reactor)
+    return _run(
+        programme,
+        _How(solver, adjoint, rtol, atol, max_events, str(dtype)),
+        programme.start(model.nominal),
+        given,
+        start,
+        ts,
+    )
+
+
+class _How(NamedTuple):
+    """Of the integration: static."""
+
+    solver: Any
+    adjoint: Any
+    rtol: float
+    atol: float
+    max_events: int
+    dtype: str
 
 
 class _Carry(NamedTuple):
@@ -148,112 +173,140 @@ class _Carry(NamedTuple):
     status: Any
     steps: Any
     ys: Any  # [T, 2 + k]
-    x: Any  # [T, N]: the programme's variables
+    segment: Any  # [T]: in which segment a time lies, -1 for none
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _run(
-    programme: DynamicProgramme, max_events: int, solver: Any, tolerances: tuple[float, float], given: Any, y: Any, ts: Any
-) -> Any:
-    """Segments between events."""
-    dtype = y.dtype
-    nan = jnp.full(len(ts), jnp.nan, dtype)
-    objective, lower, upper, *_ = given
-    vertex = programme.first_vertex(jax.lax.stop_gradient(objective))
-    known = [jnp.isfinite(x).all() for x in (y, objective, ts)]
+class _Segment(NamedTuple):
+    """What is kept of a segment; [max_events, ...]."""
+
+    event: Any  # that began it: (time, kind, reaction)
+    constant: Any
+    slopes: Any
+    at_upper: Any
+    used_up: Any
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _run(programme: DynamicProgramme, how: _How, start: Any, given: Any, y: Any, ts: Any) -> Any:
+    """All segments, and the fluxes at the times asked for."""
+    numbers, laws, reactor = given
+    dtype = jnp.dtype(how.dtype)
+    objective, lower, upper = (jnp.asarray(x, dtype) for x in numbers)
+    given = (objective, lower, upper, laws, reactor)
+    y, ts = jnp.stack([jnp.asarray(x, dtype) for x in y]), jnp.asarray(ts, dtype)
+    known = [jnp.isfinite(x).all() for x in jax.tree.leaves((y, objective, ts, given[3:]))]
     finite = jnp.stack([*known, ~jnp.isnan(jnp.concatenate([lower, upper])).any()]).all()
-    carry = _Carry(
-        ts[0],
-        jnp.where(finite, y, 1.0),
-        vertex,
-        programme.used_up(y, jnp.zeros(len(programme.names), bool)),
-        (jnp.asarray(-1, jnp.int32), jnp.asarray(0, jnp.int32)),
-        finite,
-        jnp.where(finite, OPTIMAL, NOT_FINITE).astype(jnp.int32),
-        jnp.asarray(0),
-        jnp.broadcast_to(nan[:, None], (len(ts), len(y))),
-        jnp.broadcast_to(nan[:, None], (len(ts), programme.size)),
-    )
-    segment = functools.partial(_segment, programme, solver, tolerances, given, ts)
-
-    def step(carry: _Carry, _: Any) -> Any:
-        skip = lambda c: (c, (jnp.asarray(jnp.inf, dtype), jnp.asarray(-1, jnp.int32), jnp.asarray(0, jnp.int32)))  # noqa: E731
-        return jax.lax.cond(carry.going, segment, skip, carry)
-
-    carry, events = jax.lax.scan(step, carry, length=max_events)
-    status = jnp.where(carry.going, MAX_STEPS, carry.status)
-    fluxes = programme.fluxes(carry.x)
-    return carry, status, fluxes, fluxes @ objective, Events(*events)
-
-
-def _segment(programme: DynamicProgramme, solver: Any, tolerances: Any, given: Any, ts: Any, carry: _Carry) -> Any:
-    """New basis, then on to the next event."""
     fixed = programme.fixed(given)
-    state = jax.lax.stop_gradient((carry.t, carry.y, carry.used_up))
-    found = follow(carry.vertex, *jax.lax.stop_gradient(programme.all_bounds(fixed, *state)))
+    nobody = jnp.zeros(len(programme.names), bool)
+    y = jnp.where(finite, y, 1.0)
+    begin = _Carry(
+        t=ts[0],
+        y=y,
+        vertex=vertex_of(start, jax.lax.stop_gradient(programme.objectives(objective))),
+        used_up=programme.used_up(y, nobody),
+        what=(jnp.asarray(-1, jnp.int32), jnp.asarray(0, jnp.int32)),
+        going=finite,
+        status=jnp.where(finite, OPTIMAL, NOT_FINITE).astype(jnp.int32),
+        steps=jnp.asarray(0),
+        ys=jnp.full((len(ts), len(y)), jnp.nan, dtype),
+        segment=jnp.full(len(ts), -1),
+    )
+    moving, size = len(programme.moving), programme.size
+    nothing = (jnp.asarray(jnp.inf, dtype), jnp.asarray(-1, jnp.int32), jnp.asarray(0, jnp.int32))
+    empty = _Segment(
+        nothing, jnp.zeros(size, dtype), jnp.zeros((moving, size), dtype), jnp.zeros(moving, bool), jnp.zeros_like(nobody)
+    )
+
+    def step(carry: _Carry, number: Any) -> Any:
+        go = lambda c: _segment(programme, how, fixed, ts, number, c)  # noqa: E731
+        # Under vmap the condition is one for all members, so that nothing is done where nobody goes on.
+        return jax.lax.cond(_any_member(carry.going), go, lambda c: (c, empty), carry)
+
+    end, kept = jax.lax.scan(step, begin, jnp.arange(how.max_events))
+    status = jnp.where(end.going, MAX_STEPS, end.status)
+
+    def fluxes(t: Any, y: Any, segment: Any) -> Any:
+        there = segment >= 0
+        mine = jax.tree.map(lambda x: x[segment], kept)
+        y = jnp.where(there, y, 1.0)
+        x = mine.constant + programme.in_force(fixed, mine.at_upper, t, y, mine.used_up) @ mine.slopes
+        return jnp.where(there, programme.fluxes(x), jnp.nan)
+
+    v, names = jax.vmap(fluxes)(ts, end.ys, end.segment), programme.names
+    named = lambda y: dict(zip(names, (y[..., 1 + i] for i in range(len(names))), strict=True))  # noqa: E731
+    return DynamicFluxBalance(
+        times=ts,
+        biomass=end.ys[:, 0],
+        concentrations=named(end.ys),
+        volume=end.ys[:, -1],
+        growth=v @ objective,
+        fluxes=v,
+        events=Events(*kept.event),
+        end=end.t,
+        final={"biomass": end.y[0], "concentrations": named(end.y), "volume": end.y[-1]},
+        status=status,
+        steps=end.steps,
+    )
+
+
+@jax.custom_batching.custom_vmap
+def _any_member(going: Any) -> Any:
+    """Of one member itself; of a batch, whether any of it goes on."""
+    return going
+
+
+@_any_member.def_vmap
+def _any_of_batch(size: int, batched: Any, going: Any) -> Any:
+    return _any_member(going.any()), False
+
+
+def _segment(programme: DynamicProgramme, how: _How, fixed: Any, ts: Any, number: Any, at: _Carry) -> Any:
+    """The basis for what there is now, then on to the next event. A member that has ended stays as it is."""
+    state = jax.lax.stop_gradient((at.t, at.y, at.used_up))
+    found = follow(at.vertex, *jax.lax.stop_gradient(programme.all_bounds(fixed, *state)))
     status = jnp.where(found.status == OPTIMAL, programme.judge(fixed, found.vertex, state), found.status)
-    lives = status == OPTIMAL
-    args = (fixed, programme.affine(fixed, found.vertex), carry.used_up)
-    sharp = 100 * float(jnp.finfo(carry.y.dtype).eps)
-    # A run that has ended goes nowhere.
-    stop = jnp.where(lives, ts[-1], carry.t)
+    status = jnp.where(at.going, status, at.status)
+    lives = at.going & (status == OPTIMAL)
+    affine = programme.affine(fixed, found.vertex)
+    args = (fixed, affine, at.used_up)
+    stop = jnp.where(lives, ts[-1], at.t)
+    sharp = 100 * float(jnp.finfo(at.y.dtype).eps)
     out = diffrax.diffeqsolve(
         diffrax.ODETerm(programme.rate),
-        solver,
-        carry.t,
+        how.solver,
+        at.t,
         stop,
         None,
-        carry.y,
+        at.y,
         args=args,
-        saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=jnp.clip(ts, carry.t, stop)), diffrax.SubSaveAt(t1=True)]),
-        stepsize_controller=diffrax.PIDController(rtol=tolerances[0], atol=tolerances[1]),
+        saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=jnp.clip(ts, at.t, stop)), diffrax.SubSaveAt(t1=True)]),
+        stepsize_controller=diffrax.PIDController(rtol=how.rtol, atol=how.atol),
         event=diffrax.Event(programme.margin, optimistix.Bisection(sharp, sharp), direction=False),
-        max_steps=4096,
+        adjoint=how.adjoint,
+        max_steps=_MAX_STEPS,
         throw=False,
     )
     saved, (y_end,) = out.ys
-    t_end = out.ts[1][0]
-    happened = out.event_mask & lives
-    ended = ~lives | (out.result != diffrax.RESULTS.successful) & (out.result != diffrax.RESULTS.event_occurred)
-    t_end, y_end = jnp.where(ended, carry.t, t_end), jnp.where(ended, carry.y, y_end)
-    here = (ts >= carry.t) & (ts <= t_end) & lives
-    ys = jnp.where(here[:, None], saved, carry.y)  # what lies elsewhere is replaced by something harmless
-    x = jax.vmap(lambda t, y: programme.solution(t, y, args))(jnp.where(here, ts, carry.t), ys)
-    failed = ended & lives
-    what = programme.cause(t_end, y_end, args)
-    new = _Carry(
-        t_end,
-        y_end,
-        found.vertex,
-        jnp.where(happened, programme.used_up(jax.lax.stop_gradient(y_end), carry.used_up), carry.used_up),
-        what,
-        happened,
-        jnp.where(failed, MAX_STEPS, status).astype(jnp.int32),
-        carry.steps + out.stats["num_steps"],
-        jnp.where(here[:, None], saved, carry.ys),
-        jnp.where(here[:, None], x, carry.x),
+    happened = lives & out.event_mask
+    arrived = happened | (out.result == diffrax.RESULTS.successful)
+    moved = lives & arrived
+    t_end, y_end = jnp.where(moved, out.ts[1][0], at.t), jnp.where(moved, y_end, at.y)
+    here = (ts >= at.t) & (ts <= t_end) & moved
+    after = _Carry(
+        t=t_end,
+        y=y_end,
+        vertex=found.vertex,
+        used_up=jnp.where(happened, programme.used_up(jax.lax.stop_gradient(y_end), at.used_up), at.used_up),
+        what=programme.cause(t_end, y_end, args),
+        going=happened,
+        status=jnp.where(lives & ~arrived, MAX_STEPS, status).astype(jnp.int32),
+        steps=at.steps + jnp.where(lives, out.stats["num_steps"], 0),
+        ys=jnp.where(here[:, None], saved, at.ys),
+        segment=jnp.where(here, number, at.segment),
     )
-    kind = jnp.where(lives, carry.what[0], ENDED)
-    time = jnp.where(kind >= 0, carry.t, jnp.inf)
-    return new, (time, kind.astype(jnp.int32), carry.what[1])
-
-
-def _answer(names: tuple[str, ...], ts: Any, carry: _Carry, status: Any, fluxes: Any, growth: Any, events: Events) -> Any:
-    ys, y = carry.ys, carry.y
-    final = {"biomass": y[0], "concentrations": dict(zip(names, y[1:-1], strict=True)), "volume": y[-1]}
-    return DynamicFluxBalance(
-        times=ts,
-        biomass=ys[:, 0],
-        concentrations={name: ys[:, 1 + i] for i, name in enumerate(names)},
-        volume=ys[:, -1],
-        growth=growth,
-        fluxes=fluxes,
-        events=events,
-        end=carry.t,
-        final=final,
-        status=status,
-        steps=carry.steps,
-    )
+    kind = jnp.where(at.going, jnp.where(lives, at.what[0], ENDED), -1).astype(jnp.int32)
+    event = (jnp.where(kind >= 0, at.t, jnp.inf), kind, at.what[1])
+    return after, _Segment(event, affine.constant, affine.slopes, affine.at_upper, at.used_up)
 
 
 def _levels(model: StoichiometricModel, then: Sequence[Any], exchanges: tuple[str, ...]) -> tuple[tuple[float, ...], ...]:
@@ -276,7 +329,12 @@ def _check(model: Any, uptake: Any, biomass: Any, concentrations: Any, ts: Any, 
         if name not in model.exchanges:
             raise unknown(f"{model.name}: exchange", name, model.exchanges)
     inhibitors = [n for law in uptake.values() if isinstance(law, Uptake) for n in law.inhibition]
-    for what, named in (("uptake", uptake), ("feed", reactor.feed), ("transfer", reactor.transfer), ("inhibition", inhibitors)):
+    for what, named in (
+        ("uptake", uptake),
+        ("feed", reactor.feed),
+        ("transfer", reactor.transfer),
+        ("inhibition", inhibitors),
+    ):
         for name in named:
             if name not in concentrations:
                 raise unknown(f"dynamic_fba: concentrations are followed by name; {what} of", name, concentrations)

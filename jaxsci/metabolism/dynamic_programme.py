@@ -10,12 +10,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci.metabolism.lexicographic import Vertex, affine_in_bounds, allowed, nonbasic, slack, tie_breaker, vertex_of
+from jaxsci.metabolism.lexicographic import (
+    Vertex,
+    affine_in_bounds,
+    allowed,
+    follow,
+    nonbasic,
+    slack,
+    tie_breaker,
+    vertex_of,
+)
+from jaxsci.metabolism.model import Nominal
 from jaxsci.metabolism.network import Network
 from jaxsci.metabolism.presolve import Presolved, presolve
 from jaxsci.metabolism.reactor import Uptake
-from jaxsci.metabolism.simplex import INFEASIBLE, OPTIMAL, UNBOUNDED, tolerances
-from jaxsci.metabolism.starting_vertex import slack_start
+from jaxsci.metabolism.simplex import INFEASIBLE, OPTIMAL, UNBOUNDED, Basis, tolerances
+from jaxsci.metabolism.starting_vertex import Start, slack_start
 
 ACTIVE_SET, EXHAUSTED, REPLENISHED, ENDED = range(4)
 _GONE = 1e-10  # mM: what is less is used up ...
@@ -39,7 +49,8 @@ class Fixed(NamedTuple):
 class Affine(NamedTuple):
     """x = constant + sum_i slope_i (the bound in force of the i-th moving variable), within a basis."""
 
-    vertex: Vertex
+    basic: Any  # [m]
+    at_upper: Any  # [moving]
     constant: Any  # [N]
     slopes: Any  # [moving, N], 0 where such a variable is basic
     rates: Any  # [1 + moving, 1 + k]: the same for growth and the net rates of secretion
@@ -94,12 +105,17 @@ class DynamicProgramme:
         """N = n' + m'."""
         return sum(self.matrix.shape)
 
-    def first_vertex(self, objective: Any) -> Vertex:
-        """The rows' basis with all objectives, the last one to settle what they leave."""
-        dtype = objective.dtype
-        last = tie_breaker(self.matrix.shape[1])
+    def objectives(self, objective: Any) -> Any:
+        """[K, n'] the model's, those after it, and a last one to settle what they leave."""
+        dtype, last = objective.dtype, tie_breaker(self.matrix.shape[1])
         small = [self.small.reduce_objective(jnp.asarray(c, dtype)) for c in (objective, *map(np.asarray, self.levels))]
-        return vertex_of(slack_start(self.matrix), jnp.stack([*small, jnp.asarray(last, dtype)]))
+        return jnp.stack([*small, jnp.asarray(last, dtype)])
+
+    def start(self, nominal: Nominal | None) -> Start:
+        """Where searches begin: the vertex of the numbers that the model was first made of. Found once."""
+        if nominal is None:
+            return slack_start(self.matrix)
+        return _nominal_start(self, nominal)
 
     def fixed(self, given: Any) -> Fixed:
         """From (objective, lower, upper, laws, reactor)."""
@@ -180,15 +196,20 @@ class DynamicProgramme:
         x = affine_in_bounds(vertex, matrix, jnp.concatenate([still[None], units]))
         weights = self.small.reduce_objective(fixed.objective)
         at, ratio = np.maximum(self.small.group[self.followed], 0), self.small.ratio[self.followed]
-        rates = jnp.concatenate([(x[:, : len(weights)] @ weights)[:, None], x[:, at] * jnp.asarray(-self.signs * ratio, x.dtype)], 1)
-        return Affine(jax.lax.stop_gradient(vertex), x[0], x[1:], rates)
+        rates = jnp.concatenate(
+            [(x[:, : len(weights)] @ weights)[:, None], x[:, at] * jnp.asarray(-self.signs * ratio, x.dtype)], 1
+        )
+        return Affine(vertex.basic, vertex.at_upper[self.moving], x[0], x[1:], rates)
 
     def solution(self, t: Any, y: Any, args: Any) -> Any:
         """x [N]."""
         fixed, affine, used_up = args
+        return affine.constant + self.in_force(fixed, affine.at_upper, t, y, used_up) @ affine.slopes
+
+    def in_force(self, fixed: Fixed, at_upper: Any, t: Any, y: Any, used_up: Any) -> Any:
+        """[moving] the bound of each moving variable that holds it."""
         low, high = self.moving_bounds(fixed, t, y, used_up)
-        at_upper = affine.vertex.at_upper[self.moving]
-        return affine.constant + jnp.where(at_upper, high, low) @ affine.slopes
+        return jnp.where(at_upper, high, low)
 
     def fluxes(self, x: Any) -> Any:
         """[..., N] -> [..., reactions]."""
@@ -197,8 +218,7 @@ class DynamicProgramme:
     def rate(self, t: Any, y: Any, args: Any) -> Any:
         """dy/dt."""
         fixed, affine, used_up = args
-        low, high = self.moving_bounds(fixed, t, y, used_up)
-        bounds = jnp.where(affine.vertex.at_upper[self.moving], high, low)
+        bounds = self.in_force(fixed, affine.at_upper, t, y, used_up)
         rates = affine.rates[0] + bounds @ affine.rates[1:]
         inflow, outflow = fixed.reactor.flows(t)
         growth = (rates[0] - inflow / y[-1]) * y[0]
@@ -212,9 +232,11 @@ class DynamicProgramme:
     def cause(self, t: Any, y: Any, args: Any) -> tuple[Any, Any]:
         """(kind, reaction) of the event that is here."""
         _, affine, used_up = args
-        rows, moving = len(affine.vertex.basic), len(self.moving)
+        rows, moving = len(affine.basic), len(self.moving)
         place = jnp.argmin(self._margins(t, y, args))
-        columns = jnp.concatenate([jnp.asarray(self.reaction_of)[affine.vertex.basic], self.reaction_of[self.moving], self.followed])
+        columns = jnp.concatenate(
+            [jnp.asarray(self.reaction_of)[affine.basic], self.reaction_of[self.moving], self.followed]
+        )
         kinds = jnp.concatenate([jnp.full(rows + moving, ACTIVE_SET), jnp.where(used_up, REPLENISHED, EXHAUSTED)])
         return kinds[place].astype(jnp.int32), columns[place].astype(jnp.int32)
 
@@ -222,12 +244,27 @@ class DynamicProgramme:
         """[m' + moving + k]: of the basic variables, of the moving bounds from each other, of what may run out or come back."""
         fixed, affine, used_up = args
         lower, upper = self.all_bounds(fixed, t, y, used_up)
-        xb = self.solution(t, y, args)[affine.vertex.basic]
+        xb = self.solution(t, y, args)[affine.basic]
         room = jax.lax.stop_gradient(2 * allowed(xb))
         gap = (upper - lower)[self.moving] + room
         c = y[1:-1]
         stock = jnp.where(self.runs_out(fixed.laws), jnp.where(used_up, _BACK - c, c - 0.5 * _GONE), 1.0)
-        return jnp.concatenate([slack(affine.vertex, xb, lower, upper) + room, gap, stock])
+        return jnp.concatenate([slack(affine.basic, xb, lower, upper) + room, gap, stock])
+
+
+@functools.lru_cache(maxsize=64)
+def _nominal_start(programme: DynamicProgramme, nominal: Nominal) -> Start:
+    with jax.ensure_compile_time_eval():
+        vertex = _followed(programme, *(np.asarray(x) for x in (nominal.objective, nominal.lower, nominal.upper)))
+    return Start(Basis(np.asarray(vertex.basic), np.asarray(vertex.at_upper)), np.asarray(vertex.tableau))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _followed(programme: DynamicProgramme, objective: Any, lower: Any, upper: Any) -> Vertex:
+    rows = jnp.zeros(len(programme.matrix), lower.dtype)
+    bounds = [jnp.clip(x, -_FAR, _FAR) for x in programme.small.reduce_bounds(lower, upper)[:2]]
+    vertex = vertex_of(slack_start(programme.matrix), programme.objectives(objective))
+    return follow(vertex, *(jnp.concatenate([x, rows]) for x in bounds)).vertex
 
 
 @functools.lru_cache(maxsize=64)

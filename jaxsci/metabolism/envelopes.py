@@ -99,7 +99,9 @@ def envelope_corners(model: StoichiometricModel, reaction: str) -> tuple[np.ndar
       [ 0.    14.314 17.9   20.   ] [0.8739 0.6191 0.4155 0.    ]
     """
     if results_are_traced(model):
-        raise TypeError("envelope_corners: how many there are depends on the numbers; call it outside of jit, grad and vmap.")
+        raise TypeError(
+            "envelope_corners: how many there are depends on the numbers; call it outside of jit, grad and vmap."
+        )
     ends = flux_variability(model, [reaction], fraction=0.0)
     first, last = float(ends.minimum[0]), float(ends.maximum[0])
     if not (np.isfinite(first) and np.isfinite(last)):

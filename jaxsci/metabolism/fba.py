@@ -80,7 +80,7 @@ def fba(
       lower, upper: [..., reactions] in mmol/gDW/h; a knock-out is 0 and 0.
       objective: c, [..., reactions]. The batch is what the three broadcast to.
       regularisation: a number e > 0: max c.v - e |v|^2 / 2 instead, whose optimum is unique and has continuous fluxes,
-        differentiable almost everywhere in both directions. `objective` is c.v of it.
+        differentiable almost everywhere in both directions. `objective` is c.v of it; prices carry no derivative.
     Returns:
       A `FluxBalance`. A member that is infeasible, unbounded or not finite has that status, NaN for its numbers and
       derivative 0, and does not disturb others.
@@ -136,13 +136,16 @@ def _answer(small: Presolved, lower: Any, upper: Any, objective: Any, found: Any
 
 
 def _regularised(model: StoichiometricModel, lower: Any, upper: Any, objective: Any, strength: Any) -> FluxBalance:
-    fluxes, prices, status = regularised_fluxes(model.network, lower, upper, objective, strength)
+    known = ~(jnp.isnan(lower) | jnp.isnan(upper)).any(-1) & jnp.isfinite(objective).all(-1)
+    found = regularised_fluxes(model.network, lower, upper, jnp.where(known[..., None], objective, 0.0), strength)
+    fluxes, prices = found.fluxes, found.shadow_prices
     value = (objective * fluxes).sum(-1)
     costs = objective - strength * fluxes - prices @ jnp.asarray(model.stoichiometry, prices.dtype)
-    none = jnp.zeros_like(value)
-    return FluxBalance(
-        value, fluxes, prices, costs, status, none, jnp.zeros_like(prices), jnp.zeros_like(fluxes), none.astype(jnp.int32)
-    )
+    ends = jnp.where(costs == 0, 0.0, costs * jnp.where(costs > 0, upper, lower)).sum(-1)
+    gap = jnp.maximum(ends - ((objective - strength * fluxes) * fluxes).sum(-1), 0.0)
+    no_ray = jnp.zeros_like(prices), jnp.zeros_like(fluxes)
+    status = jnp.where(known, found.status, NOT_FINITE)
+    return FluxBalance(value, fluxes, prices, costs, status, gap, *no_ray, found.steps)
 
 
 def numbers(model: StoichiometricModel, lower: Any, upper: Any, objective: Any) -> tuple[Any, Any, Any]:
@@ -167,7 +170,7 @@ def numbers(model: StoichiometricModel, lower: Any, upper: Any, objective: Any) 
 def start_of(network: Network, nominal: Nominal | None) -> Start:
     """Where searches on a presolved network start: at the optimum of the numbers that the model was first made of."""
     small = presolve(network)
-    if nominal is None:
+    if nominal is None or not small.A.size:
         return slack_start(small.A)
     kept = small.group >= 0
     group, inverse = small.group[kept], 1 / small.ratio[kept]

@@ -58,8 +58,8 @@ def load(source: Any) -> StoichiometricModel:
 def save(model: StoichiometricModel, path: str | os.PathLike[str]) -> Path:
     """Write a model to JSON (``.json``) or SBML (``.xml``, ``.sbml``; by cobrapy), packed if the name ends in ``.gz``.
 
-    All that `load` read goes back: names, formulas, charges, compartments, annotations, gene rules, bounds, objective. The
-    file appears whole or not at all.
+    All that `load` read goes back: names, formulas, charges, compartments, annotations, gene rules, bounds, objective; in
+    SBML numbers have 15 digits, as libsbml writes them. The file appears whole or not at all.
 
     Raises:
       ValueError: another ending, a batch of models, bounds that make no sense; OSError: it cannot be written there;

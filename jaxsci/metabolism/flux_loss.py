@@ -90,9 +90,9 @@ def flux_loss(
       >>> print(jax.grad(loss)(jnp.array([6.0, 4.0, 4.0])))
       [ 6. -4. 10.]
     """
-    weights = dict(weights or {})
-    check_keys("flux_loss: the weight", weights, TERMS)
-    for term, weight in weights.items():
+    given = dict(weights or {})
+    check_keys("flux_loss: the weight", given, TERMS)
+    for term, weight in given.items():
         if not is_traced(weight) and not (np.asarray(weight) >= 0).all():
             raise ValueError(f"flux_loss: the weight of {term!r} is a number >= 0, got {weight!r}.")
     for name in known or ():
@@ -100,7 +100,7 @@ def flux_loss(
 
     def loss(fluxes: Any) -> Any:
         found = flux_residuals(model, fluxes, known)
-        return sum((jnp.asarray(weights.get(term, 1.0), r.dtype) * r**2).sum(-1) for term, r in found._asdict().items())
+        return sum((jnp.asarray(given.get(term, 1.0), r.dtype) * r**2).sum(-1) for term, r in found._asdict().items())
 
     return loss
 

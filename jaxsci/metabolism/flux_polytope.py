@@ -7,7 +7,7 @@ All of it on the host, in float64, once for a model.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg

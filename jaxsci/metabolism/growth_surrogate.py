@@ -22,7 +22,7 @@ from jaxsci.metabolism.model import StoichiometricModel
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class GrowthSurrogate:
     r"""Growth as a least of planes: ``surrogate(uptakes) -> growth``, [..., k] -> [...].
 
@@ -76,7 +76,9 @@ def with_uptakes(model: StoichiometricModel, exchanges: Any, uptakes: Any) -> St
     uptakes = jnp.asarray(uptakes)
     uptakes = uptakes if jnp.issubdtype(uptakes.dtype, jnp.floating) else uptakes.astype(jnp.result_type(float))
     if uptakes.shape[-1:] != places.shape:
-        raise ValueError(f"{model.network.name}: uptakes are [..., {len(places)} exchanges], got shape {list(uptakes.shape)}.")
+        raise ValueError(
+            f"{model.network.name}: uptakes are [..., {len(places)} exchanges], got shape {list(uptakes.shape)}."
+        )
     backward = signs < 0
     shape = (*uptakes.shape[:-1], len(model.reactions))
     lower, upper = (jnp.broadcast_to(jnp.asarray(x, uptakes.dtype), shape) for x in (model.lower, model.upper))
@@ -108,7 +110,7 @@ def growth_planes(model: StoichiometricModel, exchanges: Any, uptakes: Any, *, d
       >>> names = ("EX_glc__D_e", "EX_o2_e")
       >>> planes = js.metabolism.growth_planes(model, names, np.array([[10.0, 1000.0], [10.0, 20.0], [10.0, 5.0]]))
       >>> print(f"{planes(np.array([10.0, 20.0])):.4f} {planes(np.array([8.0, 18.0])):.4f}")
-      0.8495 0.7052
+      0.8326 0.6906
     """
     exchanges = tuple(exchanges)
     media = jnp.asarray(uptakes, jnp.result_type(float))

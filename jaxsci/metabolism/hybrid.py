@@ -26,7 +26,7 @@ _ONE = float(np.log(np.expm1(1.0)))  # softplus of it is 1
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Hybrid:
     r"""A network in front of flux balance: ``hybrid(params, medium) -> FluxBalance``.
 
@@ -45,7 +45,8 @@ class Hybrid:
     meet S v = 0 only about).
     Example:
       >>> import jax, jax.numpy as jnp, jaxsci as js
-      >>> model = js.metabolism.from_equations({"sugar": "-> a", "acid": "-> b", "turn": "a -> 2 b", "growth": "10 b ->"}, "growth")
+      >>> model = js.metabolism.from_equations(
+      ...     {"sugar": "-> a", "acid": "-> b", "turn": "a -> 2 b", "growth": "10 b ->"}, "growth")
       >>> half = js.metabolism.Hybrid(model, ("sugar", "acid"), lambda params, medium: params * medium)
       >>> found = half(jnp.array(0.5), jnp.array([[8.0, 0.0], [8.0, 2.0]]))
       >>> print(found.objective)
@@ -65,9 +66,8 @@ class Hybrid:
         with_uptakes(self.model, self.exchanges, np.zeros(len(self.exchanges)))
         if not callable(self.uptake):
             raise TypeError(f"Hybrid: uptake is a function (params, medium) -> uptakes, got {self.uptake!r}.")
-        if not jax.tree.leaves(self.uptake) or jax.tree.leaves(self.uptake) == [self.uptake]:
-            if not dataclasses.is_dataclass(self.uptake):  # a plain function: a pytree without leaves
-                object.__setattr__(self, "uptake", jax.tree_util.Partial(self.uptake))
+        if jax.tree_util.treedef_is_leaf(jax.tree.structure(self.uptake)):  # a plain function: as a pytree without leaves
+            object.__setattr__(self, "uptake", jax.tree_util.Partial(self.uptake))
 
     def uptakes(self, params: Any, medium: Any) -> Any:
         """The learned bounds, [..., k] -> [..., k], mmol/gDW/h.
@@ -94,7 +94,7 @@ class Hybrid:
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class NeuralUptake:
     r"""Uptakes as a network scales them: what is absent is not taken up, and an untrained network changes nothing much.
 

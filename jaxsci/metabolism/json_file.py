@@ -61,12 +61,12 @@ def from_dictionary(content: Any, name: str = "model") -> StoichiometricModel:
         "reactions": {i: _without(entry, _REACTION_KEYS) for i, entry in reactions.items()},
         "genes": {i: _without(entry, ("id",)) for i, entry in entries["genes"].items()},
     }
-    title = content.get("id") or name
+    title = str(content.get("id") or name)
     try:
-        network = Network(matrix, tuple(reactions), tuple(rows), tuple(entries["genes"]), tuple(rules), str(title), details)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}" if not str(error).startswith(name) else str(error)) from None
-    return StoichiometricModel(network, lower, upper, objective).check()
+        network = Network(matrix, tuple(reactions), tuple(rows), tuple(entries["genes"]), tuple(rules), title, details)
+        return StoichiometricModel(network, lower, upper, objective).check()
+    except ValueError as error:  # it speaks of the model's name: the file's is what the user knows
+        raise ValueError(f"{name}: {str(error).removeprefix(f'{title}: ')}") from None
 
 
 def to_dictionary(model: StoichiometricModel) -> dict[str, Any]:

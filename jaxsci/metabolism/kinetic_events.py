@@ -104,7 +104,9 @@ def _triggers(equations: KineticEquations, t: Any, y: Any, p: Any, z: Any) -> ja
     return jax.lax.stop_gradient(equations.program(nodes)(jax.lax.stop_gradient(stacked(t, y, p, z)))) > 0.5
 
 
-def cascade(equations: KineticEquations, t: Any, y: Any, p: Any, before: Any, z: Any, triggered: Any) -> tuple[Any, Any, Any]:
+def cascade(
+    equations: KineticEquations, t: Any, y: Any, p: Any, before: Any, z: Any, triggered: Any
+) -> tuple[Any, Any, Any]:
     """Events whose triggers have become true, and those that become true by them: (y, z, all done)."""
     if not equations.events:
         return y, z, jnp.ones(y.shape[-1:], bool)

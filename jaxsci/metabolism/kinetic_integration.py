@@ -148,7 +148,9 @@ def integrate(
     record = empty(slots, n, len(equations.roots), members, dtype)
     h = _first_length(equations, t, y, p, z, span, rtol, atol)
     status = jnp.where(end > 0, -1, DONE).astype(jnp.int32)
-    start = _State(t, h, y, z, status, jnp.ones(members, dtype), jnp.zeros((), jnp.int32), jnp.zeros(members, jnp.int32), record)
+    start = _State(
+        t, h, y, z, status, jnp.ones(members, dtype), jnp.zeros((), jnp.int32), jnp.zeros(members, jnp.int32), record
+    )
     values = jnp.broadcast_to(y, (len(ts), n, members))
     s, values = jax.lax.while_loop(lambda c: jnp.any(c[0].status < 0), window, (start, values))
     values = jnp.where((ts <= s.t)[:, None], values, jnp.nan)

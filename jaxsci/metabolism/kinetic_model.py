@@ -249,7 +249,9 @@ class KineticModel:
         merged = {**self.parameters, **(parameters or {})}
         return jnp.stack([jnp.asarray(merged[name]) for name in self.equations.parameters]) if merged else jnp.zeros(0)
 
-    def initial_state(self, parameters: Mapping[str, Any] | None = None, initial: Mapping[str, Any] | None = None) -> jax.Array:
+    def initial_state(
+        self, parameters: Mapping[str, Any] | None = None, initial: Mapping[str, Any] | None = None
+    ) -> jax.Array:
         """y at time 0: leaves, or initial assignments evaluated with the parameters; `initial` comes before both."""
         self._check(parameters, initial)
         equations, p = self.equations, self.inputs(parameters)

@@ -191,7 +191,7 @@ class _Tape:
 
 
 def _with_products_added(graph: Graph, roots: Sequence[int]) -> dict[int, tuple[str, tuple[int, ...]]]:
-    """The operations by node, with sums, products, differences and signs as a * b + c; a product that is only added joins the sum."""
+    """The operations by node; sums, products, differences and signs as a * b + c, a product that is only added joins the sum."""
     zero, one, minus = graph.const(0), graph.const(1), graph.const(-1)
     ops: dict[int, tuple[str, tuple[int, ...]]] = {}
     for node in graph.below(roots):

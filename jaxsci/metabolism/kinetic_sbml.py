@@ -20,6 +20,7 @@ from jaxsci._checks import listed
 from jaxsci.metabolism.kinetic_model import KineticEquations, KineticEvent, KineticModel
 from jaxsci.metabolism.mathml import Translator
 from jaxsci.metabolism.rate_laws import Graph
+from jaxsci.metabolism.sbml_quantities import SbmlQuantities
 
 
 def load_kinetics(path: str | os.PathLike[str]) -> KineticModel:
@@ -40,7 +41,7 @@ def load_kinetics(path: str | os.PathLike[str]) -> KineticModel:
         operator) or not complete (no kinetic law, no value): the element is named.
     Example:
       See `KineticModel`.
-    Source: Hucka and others, The systems biology markup language (SBML): language specification for level 3 version 2 core (2019).
+    Source: Hucka and others, The systems biology markup language (SBML), level 3 version 2 core (2019).
     """
     try:
         import libsbml as sbml
@@ -64,31 +65,14 @@ def load_kinetics(path: str | os.PathLike[str]) -> KineticModel:
     return _Reader(sbml, document.getModel(), source).read()
 
 
-class _Reader:
+class _Reader(SbmlQuantities):
     def __init__(self, sbml: Any, model: Any, source: str):
-        self.sbml, self.model = sbml, model
-        self.name = model.getId() or model.getName() or Path(source).stem
+        super().__init__(sbml, model, source)
         self.graph = Graph()
-        self.quantities: dict[str, Any] = {}
-        for items in (model.getListOfCompartments(), model.getListOfSpecies(), model.getListOfParameters()):
-            self.quantities.update({item.getId(): item for item in items})
-        self.references = {
-            ref.getId(): ref
-            for reaction in model.getListOfReactions()
-            for ref in [*reaction.getListOfReactants(), *reaction.getListOfProducts()]
-            if ref.isSetId() and ref.getId()
-        }
-        self.quantities.update(self.references)
-        self.assignment = {r.getVariable(): r for r in model.getListOfRules() if r.isAssignment()}
-        self.rate_rule = {r.getVariable(): r for r in model.getListOfRules() if r.isRate()}
-        self.started = {a.getSymbol(): a for a in model.getListOfInitialAssignments()}
         self.roots: list[tuple[int, bool]] = []
         self._inlined: dict[tuple[str, bool], int] = {}
         self._open: list[str] = []
         self.at_start = False  # translating what holds at time 0
-
-    def fail(self, text: str) -> ValueError:
-        return ValueError(f"{self.name}: {text}")
 
     # ---- who is an unknown, who a parameter ----------------------------------------------------------------------------
 
@@ -100,22 +84,27 @@ class _Reader:
             for ref in [*reaction.getListOfReactants(), *reaction.getListOfProducts()]:
                 species = self.quantities.get(ref.getSpecies())
                 if species is None:
-                    raise self.fail(f"reaction {reaction.getId()!r} names the species {ref.getSpecies()!r}, which does not exist.")
+                    raise self.fail(
+                        f"reaction {reaction.getId()!r} names the species {ref.getSpecies()!r}, which is not there."
+                    )
                 if not species.getBoundaryCondition() and not species.getConstant():
                     changed.add(species.getId())
         for event in model.getListOfEvents():
             changed.update(a.getVariable() for a in event.getListOfEventAssignments())
         changed -= set(self.assignment)
         variable = {c.getId() for c in model.getListOfCompartments() if c.getId() in changed | set(self.assignment)}
-        for species in model.getListOfSpecies():  # thinned by a compartment that grows
-            if species.getCompartment() in variable and not self.in_amounts(species) and not species.getConstant():
-                changed.add(species.getId())
+        for species in model.getListOfSpecies():  # thinned by a compartment that grows, constant amounts too
+            own = species.getId()
+            if species.getCompartment() in variable and not self.in_amounts(species) and own not in self.assignment:
+                changed.add(own)
         changed -= set(self.assignment)
         for name in self.started:  # a constant that is made of what changes keeps its first value
             if name not in changed and name not in self.assignment and self.depends_on(name, changed):
                 changed.add(name)
         species = [s.getId() for s in model.getListOfSpecies()]
-        self.states = [n for n in species if n in changed] + [n for n in self.quantities if n in changed and n not in species]
+        self.states = [n for n in species if n in changed] + [
+            n for n in self.quantities if n in changed and n not in species
+        ]
         fixed = [n for n in self.quantities if n not in changed and n not in self.assignment and n not in self.started]
         fixed = [n for n in fixed if n not in self.references]
         values = {name: self.number(name, missing=True) for name in fixed}
@@ -131,111 +120,6 @@ class _Reader:
             self.graph, self.resolve, self.time, functions, lambda: list(self.quantities), self.relation
         )  # fmt: skip
         return self.assemble()
-
-    def refuse(self) -> None:
-        model = self.model
-        for rule in model.getListOfRules():
-            if rule.isAlgebraic():
-                raise self.fail(
-                    f"the algebraic rule 0 = {self.sbml.formulaToL3String(rule.getMath())} is not supported; solve it for its "
-                    "unknown and write an assignment rule."
-                )
-            if rule.getVariable() not in self.quantities:
-                raise self.fail(f"a rule defines {rule.getVariable()!r}, which does not exist.")
-        for reaction in model.getListOfReactions():
-            if reaction.isSetFast() and reaction.getFast():
-                raise self.fail(f"reaction {reaction.getId()!r} is fast (always in equilibrium), which is not supported.")
-        for event in model.getListOfEvents():
-            name = event.getId() or event.getName() or "without identifier"
-            if event.isSetDelay() and self.plain_number(event.getDelay().getMath()) != 0:
-                raise self.fail(f"event {name!r} has a delay, which is not supported.")
-            if event.isSetPriority() and self.plain_number(event.getPriority().getMath()) is None:
-                raise self.fail(f"event {name!r} has a priority that is no number, which is not supported.")
-        plugin = model.getPlugin("comp")
-        if plugin is not None and plugin.getNumSubmodels():
-            raise self.fail("it is composed of submodels, which is not supported; flatten it first (package comp).")
-
-    @staticmethod
-    def plain_number(tree: Any) -> float | None:
-        if tree is not None and tree.isNumber():
-            return tree.getValue()
-        if tree is not None and tree.isUMinus() and tree.getChild(0).isNumber():
-            return -tree.getChild(0).getValue()
-        return None
-
-    def depends_on(self, name: str, changed: Iterable[str]) -> bool:
-        seen, todo = set(), [name]
-        while todo:
-            current = todo.pop()
-            if current in seen:
-                continue
-            seen.add(current)
-            if current in changed:
-                return True
-            rule = self.assignment.get(current) or self.started.get(current)
-            if rule is not None and rule.getMath() is not None:
-                todo += _names(rule.getMath())
-                if _has_time(self.sbml, rule.getMath()):
-                    return True
-        return False
-
-    def locals(self, reaction: Any) -> list[Any]:
-        law = reaction.getKineticLaw()
-        if law is None:
-            return []
-        found = list(law.getListOfLocalParameters()) or list(law.getListOfParameters())
-        for local in found:
-            if not local.isSetValue():
-                raise self.fail(f"the local parameter {local.getId()!r} of reaction {reaction.getId()!r} has no value.")
-        return found
-
-    def in_amounts(self, species: Any) -> bool:
-        compartment = self.quantities.get(species.getCompartment())
-        flat = compartment is not None and compartment.getSpatialDimensions() == 0
-        return species.getHasOnlySubstanceUnits() or flat
-
-    def number(self, name: str, missing: bool = False) -> float:
-        """The value that the file gives to a quantity, in the unit that its identifier stands for in formulas.
-
-        Where there is none: an error, or NaN where that is fine as long as nobody uses it.
-        """
-        item, kind = self.quantities[name], self.quantities[name].getElementName()
-        if kind == "compartment":
-            if item.isSetSize() or item.getLevel() == 1:
-                return item.getSize() if item.isSetSize() else 1.0
-            if item.getSpatialDimensions() == 0:
-                return 1.0
-            if missing:
-                return np.nan
-            raise self.fail(f"the compartment {name!r} has no size; give it one, or a rule.")
-        if kind == "species":
-            if item.isSetInitialConcentration() or item.isSetInitialAmount():
-                amount = item.isSetInitialAmount()
-                value = item.getInitialAmount() if amount else item.getInitialConcentration()
-                if amount == self.in_amounts(item):
-                    return value
-                size = self.size_at_start(item.getCompartment())
-                return value / size if amount else value * size
-        elif kind == "speciesReference":
-            if item.isSetStoichiometry() or item.getLevel() < 3:
-                return item.getStoichiometry()
-        elif item.isSetValue():
-            return item.getValue()
-        if missing:
-            return np.nan
-        raise self.fail(f"{kind} {name!r} has no value: give it one, an initial assignment or a rule.")
-
-    def size_at_start(self, compartment: str) -> float:
-        if compartment in self.assignment or compartment in self.started:
-            rule = self.assignment.get(compartment) or self.started[compartment]
-            value = self.plain_number(rule.getMath())
-            if value is None:
-                raise self.fail(
-                    f"a species of compartment {compartment!r} is given as an amount where formulas use its concentration, and the "
-                    "size is a formula: give the initial concentration instead."
-                )
-            return value
-        return self.number(compartment)
 
     # ---- identifiers to nodes ------------------------------------------------------------------------------------------
 
@@ -314,7 +198,12 @@ class _Reader:
         self.at_start = False
         derived = [n for n in self.quantities if n in self.assignment or (n in self.started and n not in self.states)]
         assigned = tuple((name, self.resolve(name)) for name in derived if name not in self.references)
-        nodes = [*slope.values(), *(n for n in initial if n is not None), *(n for _, n in assigned), *(r for r, _ in self.roots)]
+        nodes = [
+            *slope.values(),
+            *(n for n in initial if n is not None),
+            *(n for _, n in assigned),
+            *(r for r, _ in self.roots),
+        ]
         nodes += [node for event in events for node in (event.trigger, *(n for _, n in event.assigned))]
         used = {graph.nodes[n][1][0] for n in graph.below(nodes) if graph.nodes[n][0] == "input"}
         for name, value in self.parameters.items():
@@ -385,14 +274,18 @@ class _Reader:
             elif row <= len(self.states):
                 state = self.states[row - 1]
                 if state not in slope:
-                    raise self.fail(f"the size of compartment {compartment!r} depends on the species {state!r}: not supported.")
+                    raise self.fail(
+                        f"the size of compartment {compartment!r} depends on the species {state!r}: not supported."
+                    )
                 terms.append(do("mul", part, slope[state]))
         return graph.sum(terms)
 
     def ordered_events(self) -> list[Any]:
         """The highest priority first; without one, in the order of the file."""
         events = list(self.model.getListOfEvents())
-        return sorted(events, key=lambda e: -(self.plain_number(e.getPriority().getMath()) if e.isSetPriority() else -np.inf))
+        return sorted(
+            events, key=lambda e: -(self.plain_number(e.getPriority().getMath()) if e.isSetPriority() else -np.inf)
+        )
 
     def event(self, event: Any, k: int) -> KineticEvent:
         do = self.graph.apply
@@ -409,10 +302,10 @@ class _Reader:
         for target in list(assigned):  # amounts stay where a compartment is resized
             for species in self.model.getListOfSpecies():
                 own = species.getId()
-                if species.getCompartment() == target and own in self.states and own not in assigned:
-                    if not self.in_amounts(species):
-                        ratio = do("div", self.row[target], assigned[target])
-                        assigned[own] = do("mul", self.row[own], ratio)
+                stays = species.getCompartment() == target and own in self.states and own not in assigned
+                if stays and not self.in_amounts(species):
+                    ratio = do("div", self.row[target], assigned[target])
+                    assigned[own] = do("mul", self.row[own], ratio)
         modern, rule = event.getLevel() > 2, event.getTrigger()
         return KineticEvent(
             name,
@@ -428,12 +321,3 @@ class _Reader:
         for name, item in self.quantities.items():
             if name not in self.references and (definition := item.getDerivedUnitDefinition()) is not None:
                 yield name, printed(definition, True)
-
-
-def _names(tree: Any) -> list[str]:
-    below = [name for i in range(tree.getNumChildren()) for name in _names(tree.getChild(i))]
-    return below + ([tree.getName()] if tree.isName() and tree.getName() else [])
-
-
-def _has_time(sbml: Any, tree: Any) -> bool:
-    return tree.getType() == sbml.AST_NAME_TIME or any(_has_time(sbml, tree.getChild(i)) for i in range(tree.getNumChildren()))

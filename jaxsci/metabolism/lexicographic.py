@@ -62,9 +62,9 @@ def nonbasic(vertex: Vertex, lower: Any, upper: Any) -> Any:
     return jnp.where(vertex.at_upper, upper, lower).at[vertex.basic].set(0.0)
 
 
-def slack(vertex: Vertex, xb: Any, lower: Any, upper: Any) -> Any:
+def slack(basic: Any, xb: Any, lower: Any, upper: Any) -> Any:
     """[m]: how far each basic variable is from its nearer bound, negative where it is beyond."""
-    return jnp.minimum(xb - lower[vertex.basic], upper[vertex.basic] - xb)
+    return jnp.minimum(xb - lower[basic], upper[basic] - xb)
 
 
 def allowed(xb: Any) -> Any:
@@ -84,8 +84,8 @@ def follow(vertex: Vertex, lower: Any, upper: Any) -> Followed:
 
     def step(carry: Any) -> Any:
         at, pivots, _ = carry
-        xb = -at.tableau @ nonbasic(at, lower, upper)
-        violation = -slack(at, xb, lower, upper)
+        xb = -(at.tableau * nonbasic(at, lower, upper)).sum(1)
+        violation = -slack(at.basic, xb, lower, upper)
         r = jnp.argmax(violation)
         done = violation[r] <= allowed(xb)
         above = xb[r] > upper[at.basic[r]]
@@ -99,9 +99,7 @@ def follow(vertex: Vertex, lower: Any, upper: Any) -> Followed:
             candidates &= ratio <= ratio.min() + tol.tie * jnp.maximum(1.0, jnp.abs(ratio.min()))
         q = jnp.argmax(jnp.where(candidates, slope, -1.0))
         status = jnp.where(done, OPTIMAL, jnp.where(stuck, INFEASIBLE, _RUNNING)).astype(jnp.int32)
-        moved = _pivoted(at, r, q, above)
-        new = jax.tree.map(lambda a, b: jnp.where(status == _RUNNING, b, a), at, moved)
-        return new, pivots + (status == _RUNNING), status
+        return _pivoted(at, r, q, above, status == _RUNNING), pivots + (status == _RUNNING), status
 
     def going(carry: Any) -> Any:
         return (carry[2] == _RUNNING) & (carry[1] < 10 * (rows + columns))
@@ -121,19 +119,19 @@ def _lexicographic_sign(vectors: Any, zero: float) -> Any:
     return sign
 
 
-def _pivoted(at: Vertex, r: Any, q: Any, above: Any) -> Vertex:
-    """Column q becomes basic in row r; what was basic there goes to its upper bound, or to its lower one."""
-    row = at.tableau[r] / at.tableau[r, q]
-    column = at.tableau[:, q].at[r].set(0.0)
-    tableau = (at.tableau - column[:, None] * row).at[r].set(row)
-    reduced = at.reduced - at.reduced[:, q, None] * row
+def _pivoted(at: Vertex, r: Any, q: Any, above: Any, really: Any) -> Vertex:
+    """Column q becomes basic in row r; what was basic there goes to its upper bound, or to its lower one. Or nothing happens."""
+    pivot = jnp.where(really, at.tableau[r, q], 1.0)
+    row = at.tableau[r]
+    column = jnp.where(really, at.tableau[:, q] / pivot, 0.0).at[r].set(jnp.where(really, 1 - 1 / pivot, 0.0))
+    step = jnp.where(really, at.reduced[:, q] / pivot, 0.0)
     leaving = at.basic[r]
-    basic = at.basic.at[r].set(q)
+    basic = at.basic.at[r].set(jnp.where(really, q, leaving))
     return Vertex(
-        tableau.at[:, basic].set(jnp.eye(len(basic), dtype=tableau.dtype)),
-        reduced.at[:, basic].set(0.0),
+        at.tableau - column[:, None] * row,
+        (at.reduced - step[:, None] * row).at[:, basic].set(0.0),
         basic,
-        at.at_upper.at[leaving].set(above).at[q].set(False),
+        at.at_upper.at[leaving].set(jnp.where(really, above, at.at_upper[leaving])),
     )
 
 

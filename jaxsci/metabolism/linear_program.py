@@ -93,6 +93,9 @@ def maximise(
     if np.ndim(A) < 2:
         raise ValueError(f"maximise: A is [..., m, n], got shape {list(np.shape(A))}.")
     m, n = A.shape[-2:]
+    if not m:  # nothing but bounds: one row of zeros, which says nothing
+        found = maximise(c, np.zeros((*A.shape[:-2], 1, n)), lower, upper, primal=primal)
+        return found._replace(row_prices=found.row_prices[..., :0], ray=found.ray[..., :n])
     dtype = jnp.result_type(float, *(x for x in (c, A, lower, upper, row_lower, row_upper) if isinstance(x, jax.Array)))
     if all(not isinstance(x, jax.Array) for x in (c, A, lower, upper)):
         dtype = jnp.result_type(float)
@@ -175,6 +178,8 @@ def _judged(matrix: Any, cost: Any, lower: Any, upper: Any, start: Start, primal
     programs, finite, crossed = _boxed(cost, lower, upper)
     vertex = _chunked(matrix, start, programs, primal)
     d, endless = vertex.reduced, (vertex.direction != 0).any(1)
+    # A variable that cannot move is at the bound that its reduced cost presses against: that one has the derivative.
+    at_upper = jnp.where(programs.lower == programs.upper, d > 0, vertex.basis.at_upper)
     value = (programs.cost * vertex.x).sum(1)
     gap = jnp.maximum(jnp.maximum(_product(d, lower), _product(d, upper)).sum(1) - value, 0.0)
     wide = gap > (_GAP if cost.dtype == jnp.float64 else 1e-2) * (1 + jnp.abs(value))
@@ -185,7 +190,7 @@ def _judged(matrix: Any, cost: Any, lower: Any, upper: Any, start: Start, primal
     farkas = jnp.concatenate([_left(pi, matrix), -pi], 1)
     direction = jnp.where((status == UNBOUNDED)[:, None], vertex.direction, 0.0)
     ray = jnp.where((status == INFEASIBLE)[:, None], farkas, direction)
-    return _Found(vertex.x, vertex.prices, status, gap, ray, vertex.steps, vertex.basis)
+    return _Found(vertex.x, vertex.prices, status, gap, ray, vertex.steps, vertex.basis._replace(at_upper=at_upper))
 
 
 def _product(d: Any, bound: Any) -> Any:

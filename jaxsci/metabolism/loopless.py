@@ -209,6 +209,8 @@ def loopless_ranges(
                 continue
             rows = vertices[[group[k], groups + group[k]]]
             vertex = rows[int(np.argmin(np.abs(rows[:, j] - ends[k])))]
-            known = vertex if np.isfinite(vertex).all() and abs(vertex[j] - ends[k]) <= _ZERO * max(1, abs(ends[k])) else None
+            known = (
+                vertex if np.isfinite(vertex).all() and abs(vertex[j] - ends[k]) <= _ZERO * max(1, abs(ends[k])) else None
+            )
             ends[k] = loopless_extreme(model, j, sign, floor, known)
     return minimum, maximum

@@ -2,6 +2,7 @@ r"""MathML, as libsbml parses it, into the graph of a model's operations."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -81,7 +82,9 @@ class Translator:
             return graph.const(tree.getValue())
         if kind in (sbml.AST_FUNCTION_DELAY, sbml.AST_FUNCTION_RATE_OF):
             name = "delay" if kind == sbml.AST_FUNCTION_DELAY else "rateOf"
-            raise ValueError(f"{where} uses {name}(...), which is not supported: a vector field knows the present state only.")
+            raise ValueError(
+                f"{where} uses {name}(...), which is not supported: a vector field knows the present state only."
+            )
         if kind == sbml.AST_NAME:
             return self._symbol(tree.getName(), where, local)
         children = [tree.getChild(i) for i in range(tree.getNumChildren())]
@@ -140,7 +143,7 @@ class Translator:
         if name == "xor":
             return _folded(graph, "xor", args) if args else graph.const(0)
         if name in ("gt", "geq", "lt", "leq", "eq") and len(args) >= 2:
-            return _folded(graph, "and", [self._compare(name, a, b) for a, b in zip(args, args[1:], strict=False)])
+            return _folded(graph, "and", [self._compare(name, a, b) for a, b in itertools.pairwise(args)])
         if name == "neq" and len(args) == 2:
             return do("not", do("eq", *args))
         if name == "implies" and len(args) == 2:
@@ -173,10 +176,7 @@ class Translator:
 def _folded(graph: Graph, name: str, args: list[int]) -> int:
     result = args[0]
     for other in args[1:]:
-        if name == "xor":
-            result = graph.apply("not", graph.apply("eq", result, other))
-        else:
-            result = graph.apply(name, result, other)
+        result = graph.apply("not", graph.apply("eq", result, other)) if name == "xor" else graph.apply(name, result, other)
     return result
 
 

@@ -45,7 +45,9 @@ def minimal_medium(model: StoichiometricModel, growth: float, *, fewest: bool = 
       ['EX_glc__D_e', 'EX_nh4_e', 'EX_pi_e']
     """
     if results_are_traced((model, growth)):
-        raise TypeError("minimal_medium: a dictionary of what is needed has no shape; call it outside of jit, grad and vmap.")
+        raise TypeError(
+            "minimal_medium: a dictionary of what is needed has no shape; call it outside of jit, grad and vmap."
+        )
     lower, upper, c = (np.asarray(x, float) for x in (model.lower, model.upper, model.objective))
     if lower.ndim != 1 or upper.ndim != 1 or c.ndim != 1:
         raise ValueError("minimal_medium: one model at a time.")
@@ -110,9 +112,7 @@ class _Problem:
         """
         far = 1e3 * max(1.0, np.where(np.isfinite(most), most, 0.0).max(initial=0.0))
         reach = np.where(np.isfinite(most), most, far)
-        right = scipy.sparse.vstack(
-            [scipy.sparse.csc_array((len(self.row_high), self.k)), -scipy.sparse.diags_array(reach)]
-        )
+        right = scipy.sparse.vstack([scipy.sparse.csc_array((len(self.row_high), self.k)), -scipy.sparse.diags_array(reach)])
         matrix = scipy.sparse.hstack([self.rows, right]).tocsc()
         cuts: list[np.ndarray] = []
         while True:

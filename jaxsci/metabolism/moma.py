@@ -15,11 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import is_traced
-from jaxsci.metabolism.linear_program import INFEASIBLE, MAX_STEPS, NOT_FINITE, OPTIMAL, STATUS, maximise
+from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, OPTIMAL, STATUS, maximise
 from jaxsci.metabolism.model import StoichiometricModel
 from jaxsci.metabolism.presolve import presolve
-from jaxsci.metabolism.quadratic import dual_newton, euclidean, nearest_flux
-
+from jaxsci.metabolism.quadratic import nearest_fluxes
 
 
 class Adjustment(NamedTuple):
@@ -82,17 +81,9 @@ def moma(
     if linear:
         one = jnp.ones_like(reference)
         return _piecewise_linear(model, reference, reference, one, one, lower, upper, known)
-    presolved = presolve(model.network)
-    dtype, batch, count = reference.dtype, reference.shape[:-1], reference.shape[-1]
-    w = reference.reshape(-1, count)
-    low, high, possible = presolved.reduce_bounds(lower.reshape(-1, count), upper.reshape(-1, count))
-    scales, rows = (jnp.asarray(a, dtype) for a in euclidean(presolved))
-    y, low, high = presolved.reduce_objective(w) / scales, low * scales, high * scales
-    found = dual_newton(rows, *jax.lax.stop_gradient((y, low, high)))
-    v = presolved.expand(nearest_flux(rows, y, low, high, found.multipliers) / scales)
-    status = jnp.where(found.infeasible | ~possible, INFEASIBLE, jnp.where(found.converged, OPTIMAL, MAX_STEPS))
-    status = jnp.where(known, status.reshape(batch), NOT_FINITE)
-    return _adjustment(model, v.reshape(*batch, count), jnp.sum((v - w) ** 2, axis=-1).reshape(batch), status, found.steps)
+    found = nearest_fluxes(presolve(model.network), reference, lower, upper)
+    distance = jnp.sum((found.fluxes - reference) ** 2, axis=-1)
+    return _adjustment(model, found.fluxes, distance, jnp.where(known, found.status, NOT_FINITE), found.steps)
 
 
 def room(

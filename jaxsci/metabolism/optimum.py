@@ -35,7 +35,8 @@ def optimum(model: StoichiometricModel) -> Optimum:
     small = presolve(model.network)
     low, high, whole = small.reduce_bounds(lower, upper)
     cost = small.reduce_objective(objective)
-    found = maximise(cost, small.A, low, high, start=start_of(model.network, model.nominal))
+    start = start_of(model.network, model.nominal) if len(small.A) else None
+    found = maximise(cost, rows_of(small), low, high, start=start)
     known = ~(jnp.isnan(lower) | jnp.isnan(upper)).any(-1) & jnp.isfinite(objective).all(-1)
     status = jnp.where(known, jnp.where(whole, found.status, INFEASIBLE), NOT_FINITE)
     return Optimum(small, cost, low, high, found, status)
@@ -65,6 +66,11 @@ def batched(solve: Callable[..., Any], model: StoichiometricModel, *more: Any, o
 
 def _with(model: StoichiometricModel, lower: Any, upper: Any, objective: Any) -> StoichiometricModel:
     return StoichiometricModel(model.network, lower, upper, objective, model.nominal)
+
+
+def rows_of(presolved: Presolved) -> np.ndarray:
+    """The presolved matrix; one row of zeros where presolve left none."""
+    return presolved.A if len(presolved.A) else np.zeros((1, presolved.A.shape[1]))
 
 
 def start_at(A: Any, basis: Basis) -> Start:
@@ -126,5 +132,3 @@ def weights(presolved: Presolved) -> np.ndarray:
     """[n']: how many mmol/gDW/h of flux, in all reactions of a group together, one unit of its variable is."""
     kept = presolved.group >= 0
     return np.bincount(presolved.group[kept], np.abs(presolved.ratio[kept]), minlength=presolved.matrix.shape[1])
-
-

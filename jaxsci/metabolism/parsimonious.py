@@ -1,6 +1,6 @@
 r"""Parsimonious flux balance: of all optimal fluxes those with the least total.
 
-    min sum_j |v_j|     with     S v = 0,   lower <= v <= upper,   c.v >= fraction * max c.v
+min sum_j |v_j|     with     S v = 0,   lower <= v <= upper,   c.v >= fraction * max c.v
 """
 
 from __future__ import annotations

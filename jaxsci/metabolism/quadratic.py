@@ -18,18 +18,57 @@ import numpy as np
 import scipy.linalg
 
 from jaxsci.metabolism.presolve import Presolved
+from jaxsci.metabolism.simplex import INFEASIBLE, MAX_STEPS, OPTIMAL
 
 _DAMPING = 1e-4
+_PATIENCE = 25  # steps with that damping
 _SEARCH = 40  # trials along a step at most
 
 
+class Nearest(NamedTuple):
+    """What `nearest_fluxes` returns; leading axes are the batch."""
+
+    fluxes: Any
+    shadow_prices: Any  # y of  w - v = S'y + what the bounds push; of no derivative
+    status: Any  # OPTIMAL, INFEASIBLE or MAX_STEPS
+    steps: Any
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def nearest_fluxes(presolved: Presolved, reference: Any, lower: Any, upper: Any) -> Nearest:
+    """The steady state nearest to the reference w: min |v - w|^2 / 2 with S v = 0, lower <= v <= upper; all [..., reactions].
+
+    Of no meaning where `status` is not OPTIMAL. The derivative of the fluxes is that of `nearest_flux`.
+    """
+    dtype, batch, count = reference.dtype, reference.shape[:-1], reference.shape[-1]
+    w, lower, upper = (x.reshape(-1, count) for x in (reference, lower, upper))
+    low, high, possible = presolved.reduce_bounds(lower, upper)
+    numbers, rows, inverse = euclidean(presolved)
+    scales, rows = jnp.asarray(numbers, dtype), jnp.asarray(rows, dtype)
+    y, low, high = presolved.reduce_objective(w) / scales, low * scales, high * scales
+    found = dual_newton(rows, *jax.lax.stop_gradient((y, low, high)))
+    x = nearest_flux(rows, y, low, high, found.multipliers)
+    v = presolved.expand(x / scales)
+    status = jnp.where(found.infeasible | ~possible, INFEASIBLE, jnp.where(found.converged, OPTIMAL, MAX_STEPS))
+    # x - y - Q'mu is what the bounds push; as prices and reduced costs of the reduced rows, then of all metabolites.
+    prices = -found.multipliers @ jnp.asarray(inverse, dtype)
+    costs = (y + found.multipliers @ rows - x) * scales
+    prices, _ = presolved.expand_duals(*jax.lax.stop_gradient((prices, costs, lower, upper, w - v)))
+    shape = lambda a: a.reshape(*batch, *a.shape[1:])  # noqa: E731
+    return Nearest(*map(shape, (v, prices, status, found.steps)))
+
+
 @functools.lru_cache(maxsize=64)
-def euclidean(presolved: Presolved) -> tuple[np.ndarray, np.ndarray]:
-    """The scales s of the variables, and orthonormal rows Q of A / s: with x = s z distances are those of the fluxes."""
+def euclidean(presolved: Presolved) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The scales s of the variables, orthonormal rows Q of A / s, and P with Q = P A / s.
+
+    With x = s z distances are those of the fluxes.
+    """
     kept = presolved.group >= 0
     squares = np.bincount(presolved.group[kept], presolved.ratio[kept] ** 2, minlength=presolved.matrix.shape[1])
     scales = np.sqrt(squares)
-    return scales, np.ascontiguousarray(scipy.linalg.qr((presolved.A / scales).T, mode="economic")[0].T)
+    rows = np.ascontiguousarray(scipy.linalg.qr((presolved.A / scales).T, mode="economic")[0].T)
+    return scales, rows, rows @ np.linalg.pinv(presolved.A / scales)
 
 
 @jax.custom_jvp
@@ -87,7 +126,9 @@ def dual_newton(rows: Any, y: Any, lower: Any, upper: Any, max_steps: int = 100)
         count, mu, z, g, going, proven, steps = carry
         size = jnp.max(jnp.abs(g), axis=1, initial=0)
         free = ((z > lower) & (z < upper)).astype(dtype)
-        damping = jnp.maximum(_DAMPING * jnp.sqrt(jnp.minimum(1, size / scale)), 100 * eps)
+        # Who takes long has a dual without a maximum, as a rule: less damping gets far along its ray sooner, to the proof.
+        ease = 0.5 ** jnp.maximum(count - _PATIENCE, 0).astype(dtype)
+        damping = jnp.maximum(_DAMPING * ease * jnp.sqrt(jnp.minimum(1, size / scale)), 100 * eps)
         matrix = (rows * free[:, None, :]) @ rows.T + damping[:, None, None] * eye
         factor = jnp.linalg.cholesky(matrix)
         step = jax.scipy.linalg.cho_solve((factor, True), g[..., None])[..., 0]
@@ -96,7 +137,8 @@ def dual_newton(rows: Any, y: Any, lower: Any, upper: Any, max_steps: int = 100)
         length = _line_search(z, slope, lower, upper, jnp.sum(step * g, axis=1), going)
         mu = mu + jnp.where(going, length, 0)[:, None] * step
         z, g = excess(mu)
-        proven |= going & (_proves(rows, mu, lower, upper) | _proves(rows, g, lower, upper))
+        # Where the set is empty, all three tend to a proof: the step first, as the dual then rises for ever along it.
+        proven |= going & functools.reduce(jnp.logical_or, (_proves(rows, r, lower, upper) for r in (step, mu, g)))
         return count + 1, mu, z, g, going & ~proven & _is_short(mu, z, g), proven, steps + going
 
     def _is_short(mu, z, g):
@@ -106,7 +148,7 @@ def dual_newton(rows: Any, y: Any, lower: Any, upper: Any, max_steps: int = 100)
     mu = jnp.zeros((y.shape[0], rows.shape[0]), dtype)
     z, g = excess(mu)
     crossed = (lower > upper).any(axis=1)
-    start = (0, mu, z, g, ~crossed & _is_short(mu, z, g), crossed, jnp.zeros(y.shape[0], int))
+    start = (jnp.asarray(0), mu, z, g, ~crossed & _is_short(mu, z, g), crossed, jnp.zeros(y.shape[0], int))
     _, mu, z, g, going, proven, steps = jax.lax.while_loop(lambda c: (c[0] < max_steps) & c[4].any(), body, start)
     return Dual(mu, ~going & ~proven, proven, steps)
 

@@ -1,6 +1,6 @@
 r"""What surrounds the cells: the reactor that holds them, and the laws by which they may take up what is in it.
 
-    dX/dt = (mu - D) X,    dC_i/dt = r_i X + D (feed_i - C_i) + kLa_i (C*_i - C_i),    dV/dt = F - F_out,    D = F / V
+dX/dt = (mu - D) X,    dC_i/dt = r_i X + D (feed_i - C_i) + kLa_i (C*_i - C_i),    dV/dt = F - F_out,    D = F / V
 """
 
 from __future__ import annotations

@@ -144,7 +144,9 @@ def _inputs(model: Any, samples: Any, thinning: Any, chains: Any, method: Any) -
         raise ValueError(unknown_name("sample: the method", str(method), _METHODS))
     lower, upper = (np.asarray(bound, float) for bound in (model.lower, model.upper))
     if lower.ndim != 1 or upper.ndim != 1:
-        raise ValueError(f"sample: one model at a time, got bounds of the shapes {list(lower.shape)} and {list(upper.shape)}.")
+        raise ValueError(
+            f"sample: one model at a time, got bounds of the shapes {list(lower.shape)} and {list(upper.shape)}."
+        )
     model.check()
     return lower, upper
 
@@ -155,9 +157,9 @@ def _round(polytope: FluxPolytope, key: Any, chains: int) -> tuple[np.ndarray, n
     many = max(_ROUND[0], chains)
     count = max(_ROUND[1], -(-40 * dimension // many))
     axes, x, rounds = polytope.shape, np.repeat(polytope.centre[:, None], many, axis=1), 0
-    for key in jax.random.split(key, _ROUNDS):
+    for pilot in jax.random.split(key, _ROUNDS):
         rounds += 1
-        draws = _walk(polytope, (polytope.basis @ axes).T, x, key, count, 2 * dimension)
+        draws = _walk(polytope, (polytope.basis @ axes).T, x, pilot, count, 2 * dimension)
         x = draws[-1]
         late = np.moveaxis(draws[count // 2 :].astype(float) - polytope.centre[:, None], 1, -1).reshape(-1, len(x))
         covariance = np.atleast_2d(np.cov(np.linalg.solve(axes, (late @ polytope.basis).T)))

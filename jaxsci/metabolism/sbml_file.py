@@ -5,6 +5,7 @@ cobrapy also fits the constants of its solver and prints advice while it reads; 
 
 from __future__ import annotations
 
+import html
 import importlib
 import logging
 import warnings
@@ -12,9 +13,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from jaxsci.metabolism.json_file import from_dictionary, to_dictionary
 from jaxsci.metabolism.model import StoichiometricModel
+
+_SUBSYSTEM = "jaxsci_subsystem_"
 
 
 def cobra_io() -> Any:
@@ -61,10 +65,13 @@ def from_cobra(model: Any, name: str = "model") -> StoichiometricModel:
     for gene in content["genes"]:  # cobrapy writes this for a gene without a name
         if gene.get("name") == f"G_{gene['id']}":
             del gene["name"]
-    groups = [
-        {"id": g.id, "name": g.name or "", "kind": g.kind, "members": sorted([type(m).__name__, m.id] for m in g.members)}
-        for g in model.groups
-    ]
+    groups = []
+    for group in model.groups:
+        if group.id.startswith(_SUBSYSTEM):  # ours, see `_add_subsystems`
+            continue
+        members = sorted([type(m).__name__, m.id] for m in group.members)
+        entry = {"id": group.id, "name": group.name or "", "kind": group.kind, "members": members}
+        groups.append(entry | {k: _settled(v) for k in ("notes", "annotation") if (v := getattr(group, k))})
     if groups:
         content["groups"] = groups
     if sign < 0:
@@ -75,12 +82,31 @@ def from_cobra(model: Any, name: str = "model") -> StoichiometricModel:
 def _settled(said: Any) -> Any:
     """Notes and annotations as cobrapy finds them again: white space in one piece, a list of one as the one itself."""
     if isinstance(said, str):
-        return " ".join(said.split())
+        text = " ".join(said.split())
+        return text if "<" in text else html.unescape(text)
     if isinstance(said, dict):
         return {_settled(key): _settled(value) for key, value in said.items()}
     if isinstance(said, list | tuple):
         return _settled(said[0]) if len(said) == 1 else [_settled(value) for value in said]
     return said
+
+
+def _is_markup(text: str) -> bool:
+    """It has tags, and XML allows them as they are; "x < y" has none."""
+    if "<" not in text:
+        return False
+    try:
+        ElementTree.fromstring(f"<p>{text}</p>")
+    except ElementTree.ParseError:
+        return False
+    return True
+
+
+def _escaped(notes: Any) -> Any:
+    """Notes that can be written into XML; `_settled` turns them back."""
+    if isinstance(notes, str):
+        return notes if _is_markup(notes) else html.escape(notes, quote=False)
+    return {_escaped(str(key)): _escaped(str(value)) for key, value in notes.items()} if isinstance(notes, dict) else notes
 
 
 def to_cobra(model: StoichiometricModel) -> Any:
@@ -109,7 +135,9 @@ def to_cobra(model: StoichiometricModel) -> Any:
         lists = {"Reaction": made.reactions, "Metabolite": made.metabolites, "Gene": made.genes}
         for group in groups:
             members = [lists[kind].get_by_id(identifier) for kind, identifier in group["members"] if kind in lists]
-            made.add_groups([core.Group(group["id"], group["name"], members=members, kind=group["kind"])])
+            new = core.Group(group["id"], group["name"], members=members, kind=group["kind"])
+            new.notes, new.annotation = group.get("notes", {}), group.get("annotation", {})
+            made.add_groups([new])
     return made
 
 
@@ -128,11 +156,32 @@ def read_sbml(path: Path, name: str) -> StoichiometricModel:
             raise ValueError(f"{name}: this is no model in SBML with flux balance constraints ({text[:160]}).") from None
     if not made.reactions:
         raise ValueError(f"{name}: this is no model in SBML with flux balance constraints: it has no reactions.")
+    # cobrapy takes every group for a subsystem of its reactions; the standard means those of the kind "partonomy".
+    parts = {r.id: g.name for g in made.groups if g.kind == "partonomy" for r in g.members}
+    for group in made.groups:
+        for member in group.members:
+            if group.kind != "partonomy" and hasattr(member, "subsystem"):
+                member.subsystem = parts.get(member.id, "")
     return from_cobra(made, name)
 
 
 def write_sbml(model: StoichiometricModel, path: Path) -> None:
-    """Write the model as SBML level 3 version 1 with fbc version 2."""
+    """Write the model as SBML level 3 version 1 with fbc version 2. libsbml writes numbers with 15 digits."""
     made = to_cobra(model)
     with _quiet():
+        _add_subsystems(made)
+        for part in (made, *made.metabolites, *made.reactions, *made.genes, *made.groups):
+            part.notes = _escaped(part.notes)
         cobra_io().write_sbml_model(made, str(path))
+
+
+def _add_subsystems(made: Any) -> None:
+    """SBML has no word for a reaction's subsystem: it is a group of the kind "partonomy" (SBML groups, version 1)."""
+    core = importlib.import_module("cobra.core")
+    known = {(g.name, m.id) for g in made.groups if g.kind == "partonomy" for m in g.members}
+    missing: dict[str, list[Any]] = {}
+    for reaction in made.reactions:
+        if reaction.subsystem and (reaction.subsystem, reaction.id) not in known:
+            missing.setdefault(reaction.subsystem, []).append(reaction)
+    for k, (name, members) in enumerate(missing.items()):
+        made.add_groups([core.Group(f"{_SUBSYSTEM}{k}", name, members=members, kind="partonomy")])

@@ -17,7 +17,7 @@ import numpy as np
 from jaxsci.metabolism.fba import numbers
 from jaxsci.metabolism.linear_program import INFEASIBLE, OPTIMAL, maximise
 from jaxsci.metabolism.model import StoichiometricModel
-from jaxsci.metabolism.optimum import batched, nan_unless, optimum, places, start_at
+from jaxsci.metabolism.optimum import batched, nan_unless, optimum, places, rows_of, start_at
 
 _UNIT = 0.01  # the length of db: free variables of a programme may become 1e5 times as large
 
@@ -83,12 +83,14 @@ def _slopes(model: StoichiometricModel, index: np.ndarray) -> Slopes:
     d_low, d_high = np.concatenate([unit, -unit, none, none]), np.concatenate([none, none, unit, -unit])
     found = maximise(
         best.cost,
-        small.A,
+        rows_of(small),
         jnp.where(at_low, jnp.asarray(d_low, dtype), -jnp.inf),
         jnp.where(at_high, jnp.asarray(d_high, dtype), jnp.inf),
-        start=start_at(jnp.asarray(small.A, dtype), best.found.basis),
+        start=start_at(jnp.asarray(rows_of(small), dtype), best.found.basis),
     )
-    change = jnp.where(found.status == OPTIMAL, found.value / _UNIT, jnp.where(found.status == INFEASIBLE, -jnp.inf, jnp.nan))
+    change = jnp.where(
+        found.status == OPTIMAL, found.value / _UNIT, jnp.where(found.status == INFEASIBLE, -jnp.inf, jnp.nan)
+    )
     low_up, low_down, high_up, high_down = change.reshape(4, count)
     ends = _of_reactions(model, small, index, groups, (low_up, -low_down, high_up, -high_down), low, high)
     return Slopes(*(nan_unless(good, jnp.asarray(end, dtype)) for end in ends), best.status)

@@ -20,7 +20,7 @@ from jaxsci.metabolism.fba import start_of
 from jaxsci.metabolism.linear_program import starting_vertex
 from jaxsci.metabolism.model import Nominal
 from jaxsci.metabolism.network import Network
-from jaxsci.metabolism.optimum import weights
+from jaxsci.metabolism.optimum import rows_of, weights
 from jaxsci.metabolism.presolve import presolve
 from jaxsci.metabolism.starting_vertex import Start, slack_start
 
@@ -28,7 +28,7 @@ from jaxsci.metabolism.starting_vertex import Start, slack_start
 @functools.lru_cache(maxsize=64)
 def split_matrix(network: Network) -> np.ndarray:
     """[A, -A] of the presolved network."""
-    A = presolve(network).A
+    A = rows_of(presolve(network))
     return np.concatenate([A, -A], axis=1)
 
 

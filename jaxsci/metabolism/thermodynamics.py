@@ -59,7 +59,7 @@ def energy_ranges(
     dtype = numbers(model, None, None, None)[0].dtype
     S = model.network.matrix
     logs = []
-    ranges = {name: default for name in model.metabolites}
+    ranges = dict.fromkeys(model.metabolites, default)
     for name, pair in (concentrations or {}).items():
         if name not in model.network.metabolite_index:
             raise unknown(f"{model.name}: metabolite", name, model.metabolites)
@@ -78,9 +78,7 @@ def energy_ranges(
     thermal = GAS_CONSTANT * jnp.asarray(temperature, dtype)
     least = energies + thermal * (logs[0] @ made + logs[1] @ used)
     most = energies + thermal * (logs[1] @ made + logs[0] @ used)
-    return EnergyRange(
-        jnp.full(n, -jnp.inf, dtype).at[index].set(least), jnp.full(n, jnp.inf, dtype).at[index].set(most)
-    )
+    return EnergyRange(jnp.full(n, -jnp.inf, dtype).at[index].set(least), jnp.full(n, jnp.inf, dtype).at[index].set(most))
 
 
 def direction_bounds(

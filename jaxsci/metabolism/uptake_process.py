@@ -10,6 +10,7 @@ closed form, and its hyperparameters come from the evidence of the training data
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -38,7 +39,7 @@ class UptakeProcess(NamedTuple):
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class GaussianProcessUptake:
     r"""The capacity law u = m (a + f(m) / g(m)) with f a Gaussian process; an `uptake` of `Hybrid`.
 
@@ -63,7 +64,7 @@ class GaussianProcessUptake:
     """
 
     knowledge: Any
-    steps: int = dataclasses.field(metadata={"static": True}, default=150)
+    steps: int = dataclasses.field(metadata={"static": True}, default=100)
 
     def fit(self, media: Any, growth: Any, weights: Any = None) -> UptakeProcess:
         r"""The posterior, given growth rates measured in some media.
@@ -79,16 +80,24 @@ class GaussianProcessUptake:
         media, growth = jnp.asarray(media), jnp.asarray(growth)
         if media.ndim != 2 or growth.shape != media.shape[:1]:
             raise ValueError(
-                f"GaussianProcessUptake: media are [media, k] and growth [media], got {list(media.shape)} and {list(growth.shape)}."
+                f"GaussianProcessUptake: media are [media, k] and growth [media], got {list(media.shape)} and "
+                f"{list(growth.shape)}."
             )
         weights = jnp.ones_like(growth) if weights is None else jnp.asarray(weights, growth.dtype)
         if weights.shape[-1:] != growth.shape or weights.ndim > 2:
             raise ValueError(f"GaussianProcessUptake: weights are [..., {len(growth)} media], got {list(weights.shape)}.")
         able = self.knowledge(media)
         if not is_traced((media, growth, weights, able)):
-            _check(np.asarray(media), np.asarray(growth), np.asarray(weights), np.asarray(able), np.asarray(self.knowledge(2 * media)))
-        fit = lambda w: _fit(media, able, growth, w, self.steps)  # noqa: E731
-        return (fit if weights.ndim == 1 else jax.vmap(fit))(weights)
+            _check(
+                np.asarray(media),
+                np.asarray(growth),
+                np.asarray(weights),
+                np.asarray(able),
+                np.asarray(self.knowledge(2 * media)),
+            )
+        if weights.ndim == 1:
+            return _fit(media, able, growth, weights, self.steps)
+        return jax.lax.map(lambda w: _fit(media, able, growth, w, self.steps), weights)
 
     def growth(self, params: UptakeProcess, medium: Any) -> tuple[Any, Any]:
         """The posterior's mean and standard deviation of growth in media [..., k], without the noise of a measurement."""
@@ -134,12 +143,17 @@ def _covariance(logarithms: Any, a: Any, b: Any) -> Any:
     return jnp.exp(logarithms[0] - (near + like) / 2)
 
 
-def _posterior(logarithms: Any, distances: tuple[Any, Any], able: Any, target: Any, weights: Any) -> tuple[Any, ...]:
-    """(log evidence, a, coefficients, factor), of W^(1/2) growth = W^(1/2) (a g + f) + noise; what has weight 0 drops out."""
-    root, noise = jnp.sqrt(weights), jnp.exp(logarithms[1])
+def _measured(logarithms: Any, distances: tuple[Any, ...], weights: Any) -> Any:
+    """The covariance of W^(1/2) growth, with the noise."""
     near, like = (d * jnp.exp(-2 * length) for d, length in zip(distances, logarithms[2:], strict=True))
-    K = root[:, None] * jnp.exp(logarithms[0] - (near + like) / 2) * root
-    factor = jnp.linalg.cholesky(K + noise * jnp.eye(len(target), dtype=K.dtype))
+    K = jnp.exp(logarithms[0] - (near + like) / 2) * jnp.sqrt(weights[:, None] * weights)
+    return K + jnp.exp(logarithms[1]) * jnp.eye(len(weights), dtype=K.dtype)
+
+
+def _posterior(logarithms: Any, distances: tuple[Any, ...], able: Any, target: Any, weights: Any) -> tuple[Any, ...]:
+    """(log evidence, a, coefficients, factor), of W^(1/2) growth = W^(1/2) (a g + f) + noise; what has weight 0 drops out."""
+    root = jnp.sqrt(weights)
+    factor = jnp.linalg.cholesky(_measured(logarithms, distances, weights))
     h, t = root * able, root * target
     solved = cho_solve((factor, True), jnp.stack([h, t], -1))
     mean = (h @ solved[:, 1]) / (h @ solved[:, 0])
@@ -150,31 +164,41 @@ def _posterior(logarithms: Any, distances: tuple[Any, Any], able: Any, target: A
     return evidence, mean, coefficients, factor
 
 
+@functools.partial(jax.jit, static_argnames="steps")
 def _fit(media: Any, able: Any, growth: Any, weights: Any, steps: int) -> UptakeProcess:
     share = weights / weights.sum()
-    scales = jnp.concatenate([
-        jnp.maximum(jnp.abs(media).max(0), jnp.finfo(media.dtype).tiny),
-        (share @ able)[None],
-        jnp.sqrt(share @ (growth - share @ growth) ** 2)[None],
-    ])
+    scales = jnp.concatenate(
+        [
+            jnp.maximum(jnp.abs(media).max(0), jnp.finfo(media.dtype).tiny),
+            (share @ able)[None],
+            jnp.sqrt(share @ (growth - share @ growth) ** 2)[None],
+        ]
+    )
     places = jnp.concatenate([media, able[:, None]], -1) / scales[:-1]
     distances = tuple(((x[:, None, :] - x[None, :, :]) ** 2).sum(-1) for x in (places[:, :-1], places[:, -1:]))
     target = growth / scales[-1]
     start = jnp.asarray(_START, growth.dtype)
 
-    def loss(logarithms):
-        found = _posterior(logarithms, distances, able / scales[-2], target, weights)
-        return _PRIOR * ((logarithms - start) ** 2).sum() - found[0]
+    able = able / scales[-2]
 
-    optimiser = optax.adam(optax.cosine_decay_schedule(0.1, steps))
+    def slope(logarithms):
+        """Of the loss: d(log evidence) = tr(G dK) / 2 with G = a a' - K^-1; a factor's own derivative costs ten times as much."""
+        _, _, coefficients, factor = _posterior(logarithms, distances, able, target, weights)
+        G = jnp.outer(coefficients, coefficients) - cho_solve((factor, True), jnp.eye(len(target), dtype=factor.dtype))
+        found = jax.grad(lambda x: (G * _measured(x, distances, weights)).sum())(logarithms)
+        # What has weight 0 is noise alone in K, and no part of the evidence.
+        found = found.at[1].add((weights == 0).sum())
+        return 2 * _PRIOR * (logarithms - start) - found / 2
+
+    optimiser = optax.adam(optax.cosine_decay_schedule(0.15, steps))
 
     def step(carried, _):
         logarithms, state = carried
-        change, state = optimiser.update(jax.grad(loss)(logarithms), state)
+        change, state = optimiser.update(slope(logarithms), state)
         return (optax.apply_updates(logarithms, change), state), None
 
     (logarithms, _), _ = jax.lax.scan(step, (start, optimiser.init(start)), None, length=steps)
-    evidence, mean, coefficients, factor = _posterior(logarithms, distances, able / scales[-2], target, weights)
+    evidence, mean, coefficients, factor = _posterior(logarithms, distances, able, target, weights)
     evidence = evidence - (weights > 0).sum() * jnp.log(scales[-1])
     mean = mean * scales[-1] / scales[-2]
     return UptakeProcess(mean, logarithms, places, coefficients, factor, weights, scales, evidence)

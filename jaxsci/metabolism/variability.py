@@ -1,6 +1,6 @@
 r"""Flux variability: how far every flux can go while the objective stays near its optimum.
 
-    min, max v_j     with     S v = 0,   lower <= v <= upper,   c.v >= fraction * max c.v
+min, max v_j     with     S v = 0,   lower <= v <= upper,   c.v >= fraction * max c.v
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ from jaxsci._checks import results_are_traced
 from jaxsci.metabolism.linear_program import MAX_STEPS, OPTIMAL, UNBOUNDED, maximise
 from jaxsci.metabolism.loopless import loopless_ranges
 from jaxsci.metabolism.model import StoichiometricModel
-from jaxsci.metabolism.optimum import batched, check_fraction, nan_unless, optimum, places, required, start_at, with_row
+from jaxsci.metabolism.optimum import (
+    batched,
+    check_fraction,
+    nan_unless,
+    optimum,
+    places,
+    required,
+    rows_of,
+    start_at,
+    with_row,
+)
 
 
 class FluxRange(NamedTuple):
@@ -61,7 +71,9 @@ def flux_variability(
     index = places("flux_variability", model, reactions)
     if loopless:
         if results_are_traced((model, fraction)):
-            raise TypeError("flux_variability: loopless ranges are found on the host; call it outside of jit, grad and vmap.")
+            raise TypeError(
+                "flux_variability: loopless ranges are found on the host; call it outside of jit, grad and vmap."
+            )
         if any(np.ndim(x) > 1 for x in (model.lower, model.upper, model.objective)) or np.ndim(fraction):
             raise ValueError("flux_variability: loopless ranges are of one model; a batch goes through a loop.")
     found = batched(lambda model, fraction: _ranges(model, index, fraction), model, fraction, one_by_one=True)
@@ -76,8 +88,9 @@ def _ranges(model: StoichiometricModel, index: np.ndarray, fraction: Any) -> tup
     small, dtype = best.presolved, best.cost.dtype
     good = best.status == OPTIMAL
     value = jnp.where(good, best.found.value, 0.0)
-    start = with_row(start_at(jnp.asarray(small.A, dtype), best.found.basis), best.cost)
-    matrix = jnp.concatenate([jnp.asarray(small.A, dtype), best.cost[None]])
+    matrix = jnp.asarray(rows_of(small), dtype)
+    start = with_row(start_at(matrix, best.found.basis), best.cost)
+    matrix = jnp.concatenate([matrix, best.cost[None]])
     none = jnp.zeros(matrix.shape[0] - 1, dtype)
     floor = required(value, fraction)
     least = jnp.concatenate([none, floor[None]])
@@ -95,7 +108,9 @@ def _ranges(model: StoichiometricModel, index: np.ndarray, fraction: Any) -> tup
     moves = group >= 0
 
     def times(end: Any) -> Any:
-        return jnp.where(moves, ratio * jnp.where(moves, end[place], 0.0), 0.0) if len(groups) else jnp.zeros(len(index), dtype)
+        return (
+            jnp.where(moves, ratio * jnp.where(moves, end[place], 0.0), 0.0) if len(groups) else jnp.zeros(len(index), dtype)
+        )
 
     top, bottom = times(ends[0]), times(ends[1])
     stuck = ((found.status != OPTIMAL) & (found.status != UNBOUNDED)).any()
@@ -105,10 +120,8 @@ def _ranges(model: StoichiometricModel, index: np.ndarray, fraction: Any) -> tup
     return *rates, status, best.found.steps + found.steps.sum(), small.expand(found.x), floor
 
 
-def _without_loops(
-    model: StoichiometricModel, index: np.ndarray, ranges: FluxRange, vertices: Any, floor: Any
-) -> FluxRange:
-    from jaxsci.metabolism.presolve import presolve  # noqa: PLC0415
+def _without_loops(model: StoichiometricModel, index: np.ndarray, ranges: FluxRange, vertices: Any, floor: Any) -> FluxRange:
+    from jaxsci.metabolism.presolve import presolve
 
     group = presolve(model.network).group[index]
     groups = np.unique(group[group >= 0])

@@ -36,7 +36,7 @@ def test_medium_knockout_and_objective(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "1 ATPM = " in text
     assert "largest" not in text
-    rows = {row["reaction"]: row for row in csv.DictReader(out.open())}
+    rows = {row["reaction"]: row for row in csv.DictReader(out.read_text().splitlines())}
     assert float(rows["PFK"]["upper"]) == 0.0  # both of its isozymes are gone
     assert float(rows["EX_o2_e"]["lower"]) == -5.0
     assert float(rows["EX_o2_e"]["flux"]) == pytest.approx(-5.0)
@@ -57,15 +57,15 @@ def test_infeasible_says_why(tmp_path, capsys):
 
 def test_unbounded_names_the_way_out(tmp_path, capsys):
     toy = js.metabolism.from_equations(
-        {"in": "-> a", "turn": "a -> b", "out": "b ->"},
+        {"in": "-> a", "turn": "a -> b + c", "out": "b ->", "rest": "c ->", "by": "a ->"},
         "out",
-        bounds=dict.fromkeys(("in", "turn", "out"), (0, float("inf"))),
+        bounds=dict.fromkeys(("in", "turn", "out", "rest"), (0, float("inf"))),
     )
     path = js.metabolism.save(toy, tmp_path / "toy.json")
     assert main(["fba", str(path)]) == 1
     text = capsys.readouterr().out
     assert "unbounded" in text
-    assert all(name in text for name in toy.reactions)
+    assert all(name in text for name in ("in", "turn", "out"))
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_growth_of_the_bundled_model_by_cobrapy(core, cobra):
 
 def test_a_model_of_cobrapys_package_and_a_cobra_model(core, cobra):
     textbook = js.metabolism.load("textbook")
-    assert textbook.medium == {k: v for k, v in core.medium.items()}
+    assert textbook.medium == core.medium
     assert same(js.metabolism.load(cobra.io.load_model("textbook")), textbook)
     assert js.metabolism.load(textbook) is textbook
 
@@ -80,15 +80,17 @@ def test_large_models_and_their_way_through_sbml(cobra, tmp_path, name, shape):
 
 def awkward(core):
     """The core with all that a file can carry: infinite bounds, odd weights, notes, a group, a gene in no rule."""
-    content = to_dictionary(core.with_bounds({"PFK": (-np.inf, np.inf), "PGI": (0.1, 1 / 3)}))
+    content = to_dictionary(core.with_bounds({"PFK": (-np.inf, np.inf), "PGI": (-0.1, 1.25e-7)}))
     content["notes"] = {"author": "A. Uthor", "remark": "x < y & z"}
     content["name"] = "core, changed"
     content["genes"].append({"id": "b0000", "name": "lonely"})
     content["reactions"][3]["objective_coefficient"] = -0.25
     content["reactions"][3]["subsystem"] = "Glycolysis"
+    next(r for r in content["reactions"] if r["id"] == "PYK")["subsystem"] = "Kinases"
     content["reactions"][4]["notes"] = {"confidence": "4"}
     content["groups"] = [
-        {"id": "g1", "name": "two", "kind": "collection", "members": [["Metabolite", "atp_c"], ["Reaction", "PFK"]]}
+        {"id": "g1", "name": "two", "kind": "collection", "members": [["Metabolite", "atp_c"], ["Reaction", "PFK"]]},
+        {"id": "g2", "name": "Kinases", "kind": "partonomy", "members": [["Reaction", "PYK"]], "notes": {"said": "1 > 0"}},
     ]
     return from_dictionary(content)
 
@@ -102,6 +104,12 @@ def test_nothing_is_lost(core, tmp_path, ending):
     assert same(js.metabolism.load(path), model)
     assert [p.name for p in tmp_path.iterdir()] == [f"model{ending}"]
     assert (path.read_bytes()[:2] == b"\x1f\x8b") == ending.endswith(".gz")
+
+
+def test_sbml_keeps_fifteen_digits(core, cobra, tmp_path):
+    model = core.with_bounds({"PGI": (0.0, 1 / 3)})
+    again = js.metabolism.load(js.metabolism.save(model, tmp_path / "m.xml"))
+    np.testing.assert_allclose(again.upper, model.upper, rtol=2e-15)
 
 
 def test_our_json_is_cobrapys(core, cobra, tmp_path):

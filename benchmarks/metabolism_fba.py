@@ -105,7 +105,8 @@ def rows_growth(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         if name == "textbook":
             model = js.metabolism.load("e_coli_core")
         else:
-            assert spec is not None and spec.origin is not None
+            assert spec is not None
+            assert spec.origin is not None
             model = js.metabolism.load(Path(spec.origin).parent / "data" / f"{name}.xml.gz")
         spent = seconds(lambda model=model: fba(model))
         found = fba(model)

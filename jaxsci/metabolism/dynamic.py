@@ -110,7 +110,8 @@ def dynamic_fba(
     Raises:
       KeyError: a name that is no exchange, or a law or a feed of what is not followed.
       ValueError: times that do not increase, a negative concentration.
-    Reference: Varma & Palsson (1994), Appl. Environ. Microbiol. 60, 3724; Mahadevan, Edwards & Doyle (2002), Biophys. J. 83, 1331.
+    Reference: Varma & Palsson (1994), Appl. Environ. Microbiol. 60, 3724; Mahadevan, Edwards & Doyle (2002),
+      Biophys. J. 83, 1331; Hoeffner, Harwood & Barton (2013), Biotechnol. Bioeng. 110, 792.
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
       >>> toy = js.metabolism.from_equations({"food": "-> a", "growth": "10 a ->"}, "growth")
@@ -132,24 +133,15 @@ def dynamic_fba(
     laws = tuple(law if law is None or isinstance(law, Uptake) else jax.tree_util.Partial(law) for law in laws)
     solver = diffrax.Tsit5() if solver is None else solver
     adjoint = diffrax.RecursiveCheckpointAdjoint() if adjoint is None else adjoint
-    arrays = [
-        x.dtype
-        for x in jax.tree.leaves((model, laws, reactor, biomass, dict(concentrations), ts))
-        if isinstance(x, jax.Array)
-    ]
+    leaves = jax.tree.leaves((model, laws, reactor, biomass, dict(concentrations), ts))
+    arrays = [x.dtype for x in leaves if isinstance(x, jax.Array)]
     floating = [x for x in arrays if jnp.issubdtype(x, jnp.floating)]
     dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
     programme = dynamic_programme(model.network, names, levels)
     start = (biomass, *concentrations.values(), reactor.volume)
     given = ((model.objective, model.lower, model.upper), laws, reactor)
-    return _run(
-        programme,
-        _How(solver, adjoint, rtol, atol, max_events, str(dtype)),
-        programme.start(model.nominal),
-        given,
-        start,
-        ts,
-    )
+    how = _How(solver, adjoint, rtol, atol, max_events, str(dtype))
+    return _run(programme, how, programme.start(model.nominal), given, start, ts)
 
 
 class _How(NamedTuple):
@@ -313,9 +305,10 @@ def _levels(model: StoichiometricModel, then: Sequence[Any], exchanges: tuple[st
     """The objectives after the first, as weights of the reactions."""
     if isinstance(then, str | Mapping) or not isinstance(then, Sequence):
         raise TypeError(f"dynamic_fba: then is a sequence of objectives, ['EX_ac_e'] say; got {then!r}.")
-    levels = []
+    levels, none = [], np.zeros(len(model.reactions))
+    known = StoichiometricModel(model.network, none, none, none, model.nominal)  # the model's own numbers may be traced
     for item in then:
-        weights = np.asarray(model.with_objective(item).objective, float)
+        weights = np.asarray(known.with_objective(item).objective, float)
         if item in exchanges:  # an exchange written `-> a` secretes backwards
             weights = weights * -model.network.uptake_signs[model.index(item)]
         levels.append(tuple(weights.tolist()))

@@ -196,9 +196,8 @@ class DynamicProgramme:
         x = affine_in_bounds(vertex, matrix, jnp.concatenate([still[None], units]))
         weights = self.small.reduce_objective(fixed.objective)
         at, ratio = np.maximum(self.small.group[self.followed], 0), self.small.ratio[self.followed]
-        rates = jnp.concatenate(
-            [(x[:, : len(weights)] @ weights)[:, None], x[:, at] * jnp.asarray(-self.signs * ratio, x.dtype)], 1
-        )
+        growth, secretion = x[:, : len(weights)] @ weights, x[:, at] * jnp.asarray(-self.signs * ratio, x.dtype)
+        rates = jnp.concatenate([growth[:, None], secretion], 1)
         return Affine(vertex.basic, vertex.at_upper[self.moving], x[0], x[1:], rates)
 
     def solution(self, t: Any, y: Any, args: Any) -> Any:

@@ -7,6 +7,7 @@ V is concave and piecewise linear: its slopes are prices, its corners can be fou
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -80,7 +81,7 @@ def production_envelope(model: StoichiometricModel, reaction: str, points: Any =
     _, at, (lower, upper, objective) = _fixed("production_envelope", model, reaction, points)
     signs = jnp.array([1.0, -1.0], objective.dtype)[:, None, None]
     found = fba(model, lower, upper, signs * objective)
-    return Envelope(at, -found.objective[1], found.objective[0], found.status[0])
+    return Envelope(at, 0.0 - found.objective[1], found.objective[0], found.status[0])
 
 
 def envelope_corners(model: StoichiometricModel, reaction: str) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +141,7 @@ def envelope_corners(model: StoichiometricModel, reaction: str) -> tuple[np.ndar
 
 def _without_straight(points: list[tuple[float, float, float]], size: float) -> tuple[np.ndarray, np.ndarray]:
     kept = points[:1]
-    for here, after in zip(points[1:-1], points[2:], strict=True):
+    for here, after in itertools.pairwise(points[1:]):
         before = kept[-1]
         share = (here[0] - before[0]) / (after[0] - before[0]) if after[0] > before[0] else 0.0
         if here[1] - (before[1] + share * (after[1] - before[1])) > 1e-8 * size:

@@ -144,6 +144,13 @@ class _Reader(SbmlQuantities):
             self._open.pop()
         return self._inlined[key]
 
+    def known(self, name: str) -> int:
+        """The node of an identifier that must be there."""
+        node = self.resolve(name)
+        if node is None:
+            raise self.fail(f"{name!r} is used but not defined.")
+        return node
+
     def rate_nodes(self, name: str) -> int | None:
         """The rate of a reaction, whose identifier stands for it in formulas."""
         reaction = self.model.getReaction(name)
@@ -179,7 +186,7 @@ class _Reader(SbmlQuantities):
 
     def assemble(self) -> KineticModel:
         graph, model, do = self.graph, self.model, self.graph.apply
-        rates = {reaction.getId(): self.rate_nodes(reaction.getId()) for reaction in model.getListOfReactions()}
+        rates = {reaction.getId(): self.known(reaction.getId()) for reaction in model.getListOfReactions()}
         amounts: dict[str, list[int]] = {}
         for reaction in model.getListOfReactions():
             for sign, refs in ((-1.0, reaction.getListOfReactants()), (1.0, reaction.getListOfProducts())):
@@ -194,10 +201,10 @@ class _Reader(SbmlQuantities):
             slope.setdefault(name, self.species_slope(name, amounts, slope))
         events = tuple(self.event(event, k) for k, event in enumerate(self.ordered_events()))
         self.at_start = True
-        initial = tuple(self.resolve(name) if name in self.started else None for name in self.states)
+        initial = tuple(self.known(name) if name in self.started else None for name in self.states)
         self.at_start = False
         derived = [n for n in self.quantities if n in self.assignment or (n in self.started and n not in self.states)]
-        assigned = tuple((name, self.resolve(name)) for name in derived if name not in self.references)
+        assigned = tuple((name, self.known(name)) for name in derived if name not in self.references)
         nodes = [
             *slope.values(),
             *(n for n in initial if n is not None),
@@ -247,7 +254,7 @@ class _Reader(SbmlQuantities):
         flow = graph.sum(amounts.get(name, []) if free else [])
         factor = item.getConversionFactor() or self.model.getConversionFactor()
         if factor:
-            flow = do("mul", flow, self.resolve(factor))
+            flow = do("mul", flow, self.known(factor))
         if self.in_amounts(item):
             return flow
         where = item.getCompartment()

@@ -41,7 +41,7 @@ def _cycles(network: Network) -> _Cycles:
     if small.matrix.shape[1]:
         _, values, right = np.linalg.svd(small.A)
         rank = int((values > 1e-9 * values.max(initial=1.0)).sum())
-        used = (np.abs(right[rank:]) > 1e-9).any(0)
+        used = np.abs(right[rank:]).max(0, initial=0.0) > 1e-9
     kept = inner[(small.group >= 0) & used[np.maximum(small.group, 0)]]
     matrix = network.matrix[:, kept].tocsr()
     return _Cycles(kept, scipy.sparse.csc_array(matrix[np.diff(matrix.indptr) > 0]))

@@ -112,14 +112,18 @@ class Reactor:
 
     def flows(self, t: Any) -> tuple[Any, Any]:
         """(F, F_out) at a time."""
-        return tuple(flow(t) if callable(flow) else flow for flow in (self.inflow, self.outflow))
+        inflow, outflow = (flow(t) if callable(flow) else flow for flow in (self.inflow, self.outflow))
+        return inflow, outflow
 
     def arrays(self, names: tuple[str, ...], dtype: Any) -> tuple[Any, Any, Any]:
         """(feed, kLa, C*), each [names]."""
         feed = [self.feed.get(name, 0.0) for name in names]
         pairs = [self.transfer.get(name, (0.0, 0.0)) for name in names]
-        columns = (feed, [p[0] for p in pairs], [p[1] for p in pairs])
-        return tuple(jnp.stack([jnp.asarray(x, dtype) for x in column]) for column in columns)
+
+        def stacked(column: list[Any]) -> Any:
+            return jnp.stack([jnp.asarray(x, dtype) for x in column])
+
+        return stacked(feed), stacked([p[0] for p in pairs]), stacked([p[1] for p in pairs])
 
 
 def _check_number(what: str, value: Any, *, positive: bool = False) -> None:

@@ -68,7 +68,8 @@ def _completed(full: np.ndarray, basic: np.ndarray, candidates: np.ndarray) -> n
     """`basic` with as many of the candidates as stay independent, by QR with pivoting of what `basic` leaves of them."""
     if not len(candidates):
         return basic
-    columns = full[:, candidates] / np.linalg.norm(full[:, candidates], axis=0)
+    sizes = np.linalg.norm(full[:, candidates], axis=0)
+    columns = full[:, candidates] / np.where(sizes > 0, sizes, 1.0)  # a column of zeros is never independent
     if len(basic):
         known = scipy.linalg.qr(full[:, basic], mode="economic")[0]
         columns = columns - known @ (known.T @ columns)

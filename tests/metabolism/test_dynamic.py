@@ -36,7 +36,8 @@ def toy(inflow=0.0, outflow=0.0, feed=0.0, biomass=0.1, food=9.0, vmax=10.0, ts=
 
 def test_batch_grows_exponentially_until_the_food_is_gone():
     run = toy()
-    assert int(run.status) == 0 and float(run.end) == 40
+    assert int(run.status) == 0
+    assert float(run.end) == 40
     np.testing.assert_allclose(run.biomass, [0.1, 0.1 * np.e, 0.1 * np.exp(2), 1.0, 1.0], rtol=1e-8)
     np.testing.assert_allclose(run.concentrations["food"][:3], 9 - 10 * (run.biomass[:3] - 0.1), atol=1e-8)
     np.testing.assert_allclose(run.concentrations["food"][3:], 0, atol=1e-9)
@@ -107,7 +108,8 @@ def test_chemostat_grows_as_fast_as_it_is_diluted(steady):
 def test_a_member_that_is_not_finite_disturbs_nobody(steady):
     _, run = steady
     assert run.status.tolist() == [0, 0, 0, 0, js.metabolism.NOT_FINITE]
-    assert np.isnan(run.biomass[4]).all() and np.isfinite(run.biomass[:4]).all()
+    assert np.isnan(run.biomass[4]).all()
+    assert np.isfinite(run.biomass[:4]).all()
 
 
 # E. coli core on glucose, cobrapy's tutorial ----------------------------------------------------------------------------------
@@ -124,12 +126,14 @@ def core():
 def test_core_ends_where_quadrature_says(core):
     """Growth is a u + b in two pieces; dX/dG = -(a + b/u), so that X(G) is elementary and t an integral."""
     model, run = core
-    bound = np.array([6.0, 2.0])
-    lower = np.tile(np.asarray(model.lower), (2, 1))
-    lower[:, model.index("EX_glc__D_e")] = -bound
-    found = js.metabolism.fba(model, lower=lower)
-    a = -np.asarray(found.reduced_costs[:, model.index("EX_glc__D_e")])
-    b = np.asarray(found.objective) - a * bound
+    j, bounds = model.index("EX_glc__D_e"), np.stack([model.lower, model.upper], 1)
+
+    def growth(u):
+        bounds[j, 0] = -u
+        return -scipy.optimize.linprog(-model.objective, A_eq=model.stoichiometry, b_eq=np.zeros(72), bounds=bounds).fun
+
+    a = np.array([(growth(6.0) - growth(4.0)) / 2, (growth(1.3) - growth(0.8)) / 0.5])
+    b = np.array([growth(6.0), growth(0.8)]) - a * np.array([6.0, 0.8])
     uptake = lambda g: 10 * g / (5 + g)
     kink = (b[1] - b[0]) / (a[0] - a[1])
     at = lambda u: 5 * u / (10 - u)
@@ -147,13 +151,15 @@ def test_core_ends_where_quadrature_says(core):
 
 
 def test_core_is_the_tutorial(core):
-    model, run = core
+    _, run = core
     np.testing.assert_allclose(run.end, 5.80191035, atol=1e-4)  # cobrapy's, by BDF to 1e-6
     np.testing.assert_allclose(run.biomass[38], 0.87274252, rtol=1e-7)
     np.testing.assert_allclose(run.concentrations["EX_glc__D_e"][38], 0.27099758, rtol=1e-6)
     assert int(run.status) == js.metabolism.INFEASIBLE
     assert run.events.kinds[1:3].tolist() == [ACTIVE_SET, ENDED]
-    assert np.isfinite(run.biomass[:39]).all() and np.isnan(run.biomass[39:]).all() and np.isnan(run.fluxes[39:]).all()
+    assert np.isfinite(run.biomass[:39]).all()
+    assert np.isnan(run.biomass[39:]).all()
+    assert np.isnan(run.fluxes[39:]).all()
 
 
 def test_core_fluxes_are_steady_and_within_bounds(core):
@@ -163,7 +169,8 @@ def test_core_fluxes_are_steady_and_within_bounds(core):
     low = np.tile(model.lower, (39, 1))
     c = np.asarray(run.concentrations["EX_glc__D_e"][:39])
     low[:, model.index("EX_glc__D_e")] = -10 * c / (5 + c)
-    assert (v >= low - 1e-8).all() and (v <= model.upper + 1e-8).all()
+    assert (v >= low - 1e-8).all()
+    assert (v <= model.upper + 1e-8).all()
     np.testing.assert_allclose(v @ model.objective, run.growth[:39], rtol=1e-12)
 
 
@@ -205,7 +212,8 @@ def test_diauxie_with_little_oxygen():
     assert abs(acetate.max() - 4.48) < 0.02
     assert abs(float(run.biomass[-1]) - 0.898) < 0.002
     assert abs(ts[np.argmax(glucose < 1e-3)] - 6.96) < 0.02
-    assert acetate.argmax() > 600 and acetate[-1] < 1e-9  # made from glucose, then eaten
+    assert acetate.argmax() > 600
+    assert acetate[-1] < 1e-9
     assert min(float(c.min()) for c in run.concentrations.values()) > -1e-9
 
 
@@ -235,7 +243,7 @@ def test_derivatives_of_a_diauxie_are_central_differences():
 
 @pytest.mark.slow
 def test_core_derivatives():
-    """The published-in-the-anchors slope dX(5 h)/dKm, and the time of the end against central differences."""
+    """A slope that another implementation found, dX(5 h)/dKm, and the time of the end against central differences."""
     model, ts = js.metabolism.load("e_coli_core"), jnp.array([0.0, 5.0, 15.0])
 
     def look(p):
@@ -320,7 +328,7 @@ def test_wrong_input(change, error, text):
 def test_wrong_laws_and_reactors():
     with pytest.raises(ValueError, match="vmax"):
         Uptake(-1.0)
-    with pytest.raises(ValueError, match="km, in mM, must|km, in mM, is > 0"):
+    with pytest.raises(ValueError, match="km, in mM, is > 0"):
         Uptake(1.0, 0.0)
     with pytest.raises(ValueError, match="volume"):
         Reactor(volume=0.0)

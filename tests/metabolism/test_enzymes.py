@@ -81,7 +81,7 @@ def test_wrong_input():
         enzyme_capacity(MODEL, TURNOVER, MASS, 0.0)
     with pytest.raises(ValueError, match="turnover is > 0; leave a reaction out"):
         enzyme_capacity(MODEL, {"PGI": 0.0}, 40.0, 0.1)
-    with pytest.raises(KeyError, match="'PFK' missing|'PFK' does not exist"):
+    with pytest.raises(KeyError, match="'PFK'"):
         enzyme_capacity(MODEL, {"PGI": 10.0, "PFK": 1.0}, {"PGI": 40.0}, 0.1)
     with pytest.raises(KeyError, match="PGJ"):
         enzyme_capacity(MODEL, {"PGJ": 10.0}, 40.0, 0.1)

@@ -81,7 +81,7 @@ def test_growth_of_the_core_model(one):
     assert one.status == OPTIMAL
     np.testing.assert_allclose(one.objective, GROWTH, rtol=1e-12)
     np.testing.assert_allclose(S @ one.fluxes, 0, atol=1e-11)
-    # cobrapy's reduced cost is twice this (forward less reverse variable); the metabolite's price is what one more to be made changes.
+    # cobrapy's reduced cost is twice this (forward less reverse variable), its price of the metabolite the same.
     np.testing.assert_allclose(one.reduced_costs[MODEL.index("EX_glc__D_e")], -0.09166474637510469, atol=1e-12)
     np.testing.assert_allclose(
         one.shadow_prices[MODEL.network.metabolite_index["glc__D_e"]], -0.09166474637510469, atol=1e-12
@@ -102,7 +102,8 @@ def test_fluxes_are_feasible_and_prices_certify_the_optimum(case):
     for k in np.flatnonzero(found.status == OPTIMAL):
         v, d = found.fluxes[k], found.reduced_costs[k]
         assert np.abs(S @ v).max() <= 1e-9
-        assert (v >= lower[k] - 1e-9).all() and (v <= upper[k] + 1e-9).all()
+        assert (v >= lower[k] - 1e-9).all()
+        assert (v <= upper[k] + 1e-9).all()
         np.testing.assert_allclose(objective[k] @ v, found.objective[k], atol=1e-10)
         np.testing.assert_allclose(d, objective[k] - S.T @ found.shadow_prices[k], atol=1e-9)
         np.testing.assert_allclose(np.maximum(d * lower[k], d * upper[k]).sum(), found.objective[k], atol=1e-8)
@@ -112,7 +113,8 @@ def test_fluxes_are_feasible_and_prices_certify_the_optimum(case):
 def test_members_without_an_optimum_say_why_and_prove_it(case):
     (lower, upper, objective), _, found, _ = case
     assert found.status[-6:].tolist() == [INFEASIBLE, INFEASIBLE, NOT_FINITE, NOT_FINITE, UNBOUNDED, INFEASIBLE]
-    assert np.isnan(found.objective[-6:]).all() and np.isnan(found.fluxes[-6:]).all()
+    assert np.isnan(found.objective[-6:]).all()
+    assert np.isnan(found.fluxes[-6:]).all()
     for k in (-6, -1):  # S'y has a sign for every flux that the bounds allow, though y'S v must be 0
         slope = -S.T @ found.farkas_ray[k]
         slope = np.where(np.abs(slope) < 1e-11, 0, slope)
@@ -120,8 +122,10 @@ def test_members_without_an_optimum_say_why_and_prove_it(case):
     w = found.unbounded_ray[-2]
     np.testing.assert_allclose(S @ w, 0, atol=1e-9)
     assert objective[-2] @ w > 0
-    assert not (np.isfinite(upper[-2]) & (w > 1e-9)).any() and not (np.isfinite(lower[-2]) & (w < -1e-9)).any()
-    assert (found.farkas_ray[:-6] == 0).all() and (found.unbounded_ray[:-6] == 0).all()
+    assert not (np.isfinite(upper[-2]) & (w > 1e-9)).any()
+    assert not (np.isfinite(lower[-2]) & (w < -1e-9)).any()
+    assert (found.farkas_ray[:-6] == 0).all()
+    assert (found.unbounded_ray[:-6] == 0).all()
 
 
 def test_members_without_an_optimum_disturb_nobody(case):
@@ -132,12 +136,13 @@ def test_members_without_an_optimum_disturb_nobody(case):
     np.testing.assert_allclose(again.fluxes[:-6], found.fluxes[:-6], atol=1e-9)
     for before, after in zip(gradient, slopes, strict=True):
         np.testing.assert_allclose(after[:-6], before[:-6], atol=1e-8)
-        assert (before[-6:] == 0).all() and np.isfinite(before).all()
+        assert (before[-6:] == 0).all()
+        assert np.isfinite(before).all()
 
 
 def test_gradients_are_differences(case):
     """Growth's by uptakes and weights to 1e-8, fluxes' to 1e-6, along one random direction a member."""
-    numbers, weights, found, gradient = case
+    numbers, weights, found, _gradient = case
     draw = np.random.default_rng(2)
     ways = [np.zeros((B, N)) for _ in numbers]
     places = [MODEL.index(name) for name in OPEN]
@@ -168,9 +173,8 @@ def test_gradients_are_the_certificate(case):
     np.testing.assert_allclose(by_weight[good], found.fluxes[good], atol=1e-9)
     np.testing.assert_allclose((by_lower + by_upper)[good], found.reduced_costs[good], atol=1e-9)
     # V is homogeneous of degree 1 in the bounds, and in the weights (Euler).
-    total = (np.asarray(by_lower) * np.where(np.isfinite(lower), lower, 0)).sum(1) + (
-        np.asarray(by_upper) * np.where(np.isfinite(upper), upper, 0)
-    ).sum(1)
+    finite = lambda x: np.where(np.isfinite(x), x, 0)
+    total = (np.asarray(by_lower) * finite(lower)).sum(1) + (np.asarray(by_upper) * finite(upper)).sum(1)
     np.testing.assert_allclose(total[good], found.objective[good], atol=1e-8)
 
 

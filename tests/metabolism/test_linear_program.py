@@ -95,9 +95,11 @@ def test_points_are_feasible_and_prices_prove_the_optimum(case):
     (A, c, lower, upper, row_lower, row_upper), _, found, _, _ = case
     for k in np.flatnonzero(found.status == OPTIMAL):
         x, y = found.x[k], found.row_prices[k]
-        assert (x >= lower[k] - 1e-9).all() and (x <= upper[k] + 1e-9).all()
+        assert (x >= lower[k] - 1e-9).all()
+        assert (x <= upper[k] + 1e-9).all()
         rows = A[k] @ x
-        assert (rows >= row_lower[k] - 1e-9).all() and (rows <= row_upper[k] + 1e-9).all()
+        assert (rows >= row_lower[k] - 1e-9).all()
+        assert (rows <= row_upper[k] + 1e-9).all()
         d = c[k] - A[k].T @ y
         np.testing.assert_allclose(found.reduced_costs[k], d, atol=1e-10)
         worth = lambda p, low, high: sum(pi * (high[i] if pi > 0 else low[i]) for i, pi in enumerate(p) if abs(pi) > 1e-12)
@@ -118,7 +120,8 @@ def test_rays_are_proofs(case):
     for k in np.flatnonzero(found.status == UNBOUNDED):
         w = found.ray[k, :N]
         assert c[k] @ w > 1e-9
-        assert not (np.isfinite(upper[k]) & (w > 1e-9)).any() and not (np.isfinite(lower[k]) & (w < -1e-9)).any()
+        assert not (np.isfinite(upper[k]) & (w > 1e-9)).any()
+        assert not (np.isfinite(lower[k]) & (w < -1e-9)).any()
         rows = A[k] @ w
         assert not (np.isfinite(row_upper[k]) & (rows > 1e-9)).any()
         assert not (np.isfinite(row_lower[k]) & (rows < -1e-9)).any()
@@ -176,7 +179,8 @@ def test_one_shared_matrix_a_start_and_both_methods_agree():
     start = starting_vertex(A, c, lower, upper)
     cold = jax.jit(lambda c: maximise(c, A, lower, upper))(near)
     warm = jax.jit(lambda c: maximise(c, A, lower, upper, start=start, primal=True))(near)
-    assert (np.asarray(cold.status) == OPTIMAL).all() and (np.asarray(warm.status) == OPTIMAL).all()
+    assert (np.asarray(cold.status) == OPTIMAL).all()
+    assert (np.asarray(warm.status) == OPTIMAL).all()
     np.testing.assert_allclose(warm.value, cold.value, atol=1e-11)
     np.testing.assert_allclose(warm.x, cold.x, atol=1e-10)
     np.testing.assert_allclose(warm.row_prices, cold.row_prices, atol=1e-10)

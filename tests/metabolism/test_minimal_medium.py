@@ -31,10 +31,13 @@ def test_cobrapy_finds_as_little(need):
 
     peer = js.metabolism.to_cobra(MODEL)
     total = theirs(peer, need)
+    assert total is not None
     ours = minimal_medium(MODEL, need)
     np.testing.assert_allclose(sum(ours.values()), total.sum(), rtol=1e-6)
     few = minimal_medium(MODEL, need, fewest=True)
-    assert len(few) == len(theirs(peer, need, minimize_components=True))
+    fewest = theirs(peer, need, minimize_components=True)
+    assert fewest is not None
+    assert len(few) == len(fewest)
     assert len(few) <= len(ours)
     for medium in (ours, few):
         assert growth(MODEL, {name: uptake * (1 + 1e-9) for name, uptake in medium.items()}) >= need * (1 - 1e-7)

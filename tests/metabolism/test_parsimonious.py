@@ -80,7 +80,7 @@ def test_the_published_total_and_highs(case):
 
 
 def test_derivatives_are_differences(case):
-    uptakes, found, gradient = case
+    uptakes, _found, gradient = case
     step = 1e-5
     for k in range(2):
         way = np.eye(2)[k] * step
@@ -111,6 +111,7 @@ def test_a_fraction_of_the_optimum_and_another_objective():
     np.testing.assert_allclose(found.total, highs(other.lower, other.upper, other.objective, -0.5 * best.fun), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_cycle_is_not_used():
     toy = js.metabolism.from_equations(
         {"in": "-> a", "there": "a <=> b", "back": "b <=> a", "out": "b ->"}, "out", bounds={"in": (0, 2)}

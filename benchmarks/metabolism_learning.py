@@ -38,7 +38,7 @@ from command import row
 
 from jaxsci import networks
 from jaxsci.metabolism.files import load
-from jaxsci.metabolism.growth_surrogate import fit_growth, growth_planes, with_uptakes
+from jaxsci.metabolism.growth_surrogate import GrowthSurrogate, fit_growth, growth_planes, with_uptakes
 from jaxsci.metabolism.hybrid import Hybrid, NeuralUptake
 from jaxsci.metabolism.model import StoichiometricModel
 from jaxsci.metabolism.network import Network
@@ -148,9 +148,12 @@ def rows_hybrid(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     used = folds(len(media), repeats)
     # The planes: at the nominal media, and at media of which each bound is scaled by itself.
     random = np.random.default_rng(0)
-    scaled = media[random.integers(0, len(media), 0 if options.smoke else 290)]
+    scaled = media[random.integers(0, len(media), 290)]
     scaled = scaled * np.exp(random.normal(size=scaled.shape))
-    planes = growth_planes(model, NUTRIENTS, np.concatenate([media, scaled]))
+    if options.smoke:  # to compile flux balance of 543 reactions takes longer than all of a smoke test may
+        planes = GrowthSurrogate(jnp.full((1, len(NUTRIENTS)), 0.02), jnp.zeros(1))
+    else:
+        planes = growth_planes(model, NUTRIENTS, np.concatenate([media, scaled]))
     able = np.asarray(planes(media))
     planes_seconds = time.perf_counter() - begun
 
@@ -196,13 +199,14 @@ def rows_hybrid(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         planes=len(planes.offsets),
     )  # fmt: skip
 
+    if options.smoke:
+        return
     # The fluxes of a trained hybrid, all media: flux balance makes them, so that they conserve mass.
     begun = time.perf_counter()
     params = jax.tree.map(lambda x: x[0], posteriors)
-    some = media[:: 40 if options.smoke else 1]
-    found = jax.jit(Hybrid(model, NUTRIENTS, law))(params, some).check()
+    found = jax.jit(Hybrid(model, NUTRIENTS, law))(params, media).check()
     residual = float(jnp.abs(found.fluxes @ model.stoichiometry.T).max())
-    agree = float(np.abs(found.objective / np.asarray(planes(law(params, jnp.asarray(some)))) - 1).max())
+    agree = float(np.abs(found.objective / np.asarray(planes(law(params, jnp.asarray(media)))) - 1).max())
     yield row(
         "learning: hybrid, |S v| of its fluxes in all media", ours=residual, target=1e-9, meets=residual <= 1e-9,
         growth_by_planes_against_flux_balance=agree, seconds=time.perf_counter() - begun,
@@ -253,7 +257,7 @@ def rows_surrogate(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         error = np.abs(found - growth[test])
         value = q2(found)
         yield row(
-            f"{name}, told {told}", ours=value, target=0.9999, meets=value >= 0.9999, trained_on=len(uptakes[train]),
+            f"{name}, told {told}", ours=value, target=0.9999, meets=value >= 0.9999, one_minus_q2=1 - value, trained_on=len(uptakes[train]),
             largest_error=float(error.max()), exact_to_1e9=float((error < 1e-9).mean()), published="AMN 0.97", others=others,
             pieces=list(surrogate.offsets.shape), surrogate_seconds_each=each, solver_seconds_each=solver,
             faster=solver / each, data_and_training_seconds=cost, break_even_solves=break_even(cost, solver, each),

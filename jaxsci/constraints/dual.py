@@ -40,6 +40,7 @@ _NEAR = 3e-5  # of the size of the data: from here Newton's method has little le
 _MOSTLY = 0.1  # of the batch may be farther away when it starts
 _ASCENT = 100  # steps of the first stage at most
 _HALVINGS = 25  # of a step by the line search at most
+_TRIALS = 40  # of its length before that at most
 _WHOLE = 4  # Newton steps of the whole batch at most
 _SHARE = 8  # parts of the batch that the last stage works on
 _SMALLEST = 32  # batches below this many are not divided
@@ -233,17 +234,20 @@ def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single:
         right = (point.excess / size).astype(dtype)
         step = conjugate_gradients(product, right, aim.astype(dtype), 2 * len(right))
         # With the whole batch one trial has to do: who needs shorter steps is worked on in the last stage.
-        point, length = _line_search(rows, y, point, size * step.astype(y.dtype), going, delta, 1 if single else _HALVINGS)
+        step = size * step.astype(y.dtype)
+        point, length, good = _line_search(rows, y, point, step, going, delta, 1 if single else _HALVINGS)
+        # Where even ascent gains nothing, rounding is all that is left; else each step would be tried again and again.
+        stuck = ~good & (damping >= 1)
         # A short step has met a bound that the model did not know of: shorter steps then bend towards ascent, which always gains.
         damping = jnp.where(length < 0.3, jnp.minimum(10 * damping, 1), 0.1 * damping)
         if not single:  # a member that turns out to be infeasible goes on, with the problem that has a solution
-            proof = _farkas(rows, point.excess) | _farkas(rows, point.multipliers)
+            proof = _farkas(rows, point.excess) | _farkas(rows, point.multipliers) | _farkas(rows, step)
             infeasible = going & (delta == 0) & (_size(point) > tol) & proof
             delta = jnp.where(infeasible, _DELTA, delta)
             point = point._replace(excess=point.excess - jnp.where(infeasible, delta, 0) * point.multipliers)
         # Multipliers of infeasible members are large, and their rounding errors too.
         goal = jnp.where(delta > 0, jnp.maximum(tol, rough), _reachable(point, tol))
-        return count + 1, _State(point, delta, damping, going & (_size(point) > goal), steps + going)
+        return count + 1, _State(point, delta, damping, going & ~stuck & (_size(point) > goal), steps + going)
 
     return jax.lax.while_loop(lambda c: (c[0] < max_steps) & (c[1].going.sum() > leave), body, (0, state))[1]
 
@@ -253,8 +257,8 @@ def _reachable(point: _Point, tol: Any) -> Any:
     return jnp.maximum(tol, 16 * jnp.finfo(tol.dtype).eps * largest(point.multipliers))
 
 
-def _line_search(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta: Any, halvings: int) -> tuple[_Point, Any]:
-    """Halve a step until the dual, or the residual, is better by it; the point, and the part of the step that was taken."""
+def _line_search(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta: Any, halvings: int) -> tuple[_Point, Any, Any]:
+    """Halve a step until the dual, or the residual, is better by it; the point, the part of the step, and whether it was taken."""
     slope, size = _dot(point.excess, step), _size(point)
     rounding = 100 * jnp.finfo(y.dtype).eps * (jnp.abs(point.value) + jnp.abs(_dot(point.multipliers, rows.right)))
 
@@ -267,9 +271,35 @@ def _line_search(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta
         good = ~going | gained | (even & (_size(new) <= 0.9 * size))
         return count + 1, length, new, good
 
-    carry = (0, jnp.where(going, 2.0, 0.0).astype(y.dtype), point, ~going)
+    first = jnp.ones_like(slope) if halvings == 1 else _longest_step(rows, y, point, step, going, delta)
+    carry = (0, jnp.where(going, 2 * first, 0), point, ~going)
     _, length, new, good = jax.lax.while_loop(lambda c: (c[0] < halvings) & ~c[3].all(), body, carry)
-    return _where(good & going, new, point), length
+    return _where(good & going, new, point), length, good
+
+
+def _longest_step(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta: Any) -> Any:
+    """The part of a step where the dual's derivative along it has come down to a tenth: Newton's method in a bracket.
+
+    It may be far above 1: where long boxes meet at a corner, or nothing is feasible, the dual rises along what the bounds hold.
+    """
+    z, slope = y + transposed(rows.matrix, point.multipliers), transposed(rows.matrix, step)
+    fixed, push, square = _dot(step, rows.right - delta * point.multipliers), delta * _dot(step, step), _dot(point.excess, step)
+
+    def body(carry):
+        count, t, low, high, going = carry
+        w = z + t * slope
+        value = fixed - t * push - _dot(clip(w, rows.lower, rows.upper), slope)
+        bend = push + jnp.sum(jnp.where((w > rows.lower) & (w < rows.upper), slope**2, 0), axis=0)
+        low, high = jnp.where(value > 0, jnp.maximum(t, low), low), jnp.where(value > 0, high, jnp.minimum(t, high))
+        going &= jnp.abs(value) > 0.1 * square
+        new = t + value / jnp.where(bend > 0, bend, 1)
+        middle = jnp.where(jnp.isinf(high), 4 * t, 0.5 * (low + high))
+        new = jnp.where((bend > 0) & (new > low) & (new < high), new, middle)
+        return count + 1, jnp.where(going, new, t), low, high, going
+
+    one = jnp.ones_like(square)
+    carry = (0, one, 0 * one, jnp.inf * one, going)
+    return jax.lax.while_loop(lambda c: (c[0] < _TRIALS) & c[-1].any(), body, carry)[1]
 
 
 def _divided(rows: Rows, y: Any, tol: Any, state: _State, share: int, max_steps: int) -> _State:
@@ -292,10 +322,15 @@ def _farkas(rows: Rows, r: Any) -> Any:
     """Whether r proves that no point satisfies the constraint: r . c beyond what r . Q x can be in the box."""
     slope = transposed(rows.matrix, r)
     eps = jnp.finfo(r.dtype).eps
-    # Where a bound is missing, only a slope of zero has a maximum; one within rounding of zero counts as zero.
-    slope = jnp.where(jnp.abs(slope) <= 1e3 * eps * jnp.sqrt(_dot(r, r)) * jnp.max(rows.norm), 0, slope)
-    at = jnp.where(slope > 0, rows.upper, rows.lower)
-    most = jnp.where(slope == 0, 0, slope * jnp.where(slope == 0, 0, at))
+    doubt = 1e3 * eps * jnp.sqrt(_dot(r, r)) * jnp.max(rows.norm)  # of a slope, by rounding
+
+    def at(bound):
+        # A slope counts for whatever it may be. Where a bound is missing only zero has a maximum: there doubt counts as zero.
+        value = jnp.where(jnp.isinf(bound), 0, bound)
+        missing = jnp.where(jnp.abs(slope) <= doubt, 0, slope * jnp.where(jnp.isinf(bound), bound, 0))
+        return jnp.where(jnp.isinf(bound), missing, slope * value + doubt * jnp.abs(value))
+
+    most = jnp.maximum(at(rows.lower), at(rows.upper))
     claimed = r * rows.right
     rounding = 1e2 * eps * (jnp.abs(claimed).sum(0) + jnp.abs(most).sum(0))
     return claimed.sum(0) > most.sum(0) + rounding

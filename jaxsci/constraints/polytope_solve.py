@@ -113,7 +113,10 @@ def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_
         rows = dual.Rows(factor.rows, factor.reduce(data.b), data.lower, data.upper, factor.norm)
         found = dual.solve(rows, data.y, tol_rows, start, max_steps, climb=warm is None)
         status = jnp.where(contradicted, INFEASIBLE, found.status)
-        x, multipliers = _polish(data, factor, factor.expand(found.multipliers), equations, status == CONVERGED, tol)
+        x, multipliers = _polish(data, factor, factor.expand(found.multipliers), equations, status != INFEASIBLE, tol)
+        # The dual may end at its rounding errors, a little above what was asked of it, and the point be as good as any.
+        optimal = (status == MAX_STEPS) & _optimal(data, x, multipliers, equations, tol)
+        status = jnp.where(optimal, CONVERGED, status)
         return Nearest(x, multipliers, status, found.steps, jnp.zeros((0, batch), dtype), equations)
 
     start = jnp.zeros((len(equations) + data.C.shape[-2], batch), dtype) if warm is None else warm.multipliers

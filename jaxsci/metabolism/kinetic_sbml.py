@@ -289,10 +289,12 @@ class _Reader(SbmlQuantities):
 
     def ordered_events(self) -> list[Any]:
         """The highest priority first; without one, in the order of the file."""
-        events = list(self.model.getListOfEvents())
-        return sorted(
-            events, key=lambda e: -(self.plain_number(e.getPriority().getMath()) if e.isSetPriority() else -np.inf)
-        )
+
+        def priority(event: Any) -> float:
+            number = self.plain_number(event.getPriority().getMath()) if event.isSetPriority() else None
+            return -np.inf if number is None else number
+
+        return sorted(self.model.getListOfEvents(), key=priority, reverse=True)
 
     def event(self, event: Any, k: int) -> KineticEvent:
         do = self.graph.apply

@@ -225,7 +225,7 @@ def _search(primal: bool) -> Any:
     @search.def_vmap
     def rule(size: int, batched: Any, matrix: Any, start: Start, *own: Any) -> Any:
         spread = lambda x, is_batched: x if is_batched else jnp.broadcast_to(x, (size, *jnp.shape(x)))  # noqa: E731
-        own = [spread(x, b) for x, b in zip(own, batched[2:], strict=True)]
+        own = tuple(spread(x, b) for x, b in zip(own, batched[2:], strict=True))
         members = own[0].shape[1]
         if any(jax.tree.leaves(batched[:2])):  # a matrix, or a start, for each: every member gets its own
             matrix = _each(matrix, batched[0], size, members, 2)

@@ -77,9 +77,10 @@ class Graph:
     def apply(self, op: str, *args: int) -> int:
         """The node of an operation on nodes, simplified."""
         values = [self.value(a) for a in args]
-        if None not in values:
+        known = [v for v in values if v is not None]
+        if len(known) == len(values):
             try:
-                folded = _FOLD[op](*values)
+                folded = _FOLD[op](*known)
             except (ArithmeticError, ValueError):
                 folded = math.nan
             if isinstance(folded, float | int) and math.isfinite(folded):
@@ -93,7 +94,7 @@ class Graph:
 
     def _simplified(self, op: str, args: tuple[int, ...], values: list[float | None]) -> int | None:
         a, va = args[0], values[0]
-        b, vb = (args[1], values[1]) if len(args) > 1 else (None, None)
+        b, vb = (args[1], values[1]) if len(args) > 1 else (a, None)
         if op == "add":
             if va == 0:
                 return b
@@ -149,10 +150,10 @@ class Graph:
         if vb == 0.5:
             return self.apply("sqrt", a)
         if vb is not None and vb == round(vb) and abs(vb) <= 32:  # products: cheaper, and exact for a negative base
-            whole, result, square = abs(int(vb)), None, a
+            whole, result, square = abs(int(vb)), self.const(1), a
             while whole:
                 if whole & 1:
-                    result = square if result is None else self.apply("mul", result, square)
+                    result = self.apply("mul", result, square)  # 1 times the first one is that one
                 whole >>= 1
                 if whole:
                     square = self.apply("mul", square, square)

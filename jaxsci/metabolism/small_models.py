@@ -16,7 +16,7 @@ def diauxic_growth() -> StoichiometricModel:
       >>> import jaxsci as js
       >>> model = js.metabolism.diauxic_growth().with_bounds({"EX_glc": (-10.0, 0.0)})
       >>> print(f"{js.metabolism.fba(model).objective:.4f}")
-      1.0444
+      1.0954
     """
     return from_equations(
         {

@@ -65,7 +65,7 @@ def flux_variability(
       >>> model = js.metabolism.load("e_coli_core")
       >>> found = js.metabolism.flux_variability(model, ["PGI", "EX_ac_e"], fraction=0.9)
       >>> print(f"{found.minimum[0]:.4f} {found.maximum[0]:.4f} {found.maximum[1]:.4f}")
-      -14.2986 9.7845 3.8152
+      -14.2990 9.8388 3.8136
     """
     check_fraction("flux_variability", fraction)
     index = places("flux_variability", model, reactions)

@@ -33,6 +33,7 @@ def plan(phi, s, t):
     return phi[t]
 
 
+@pytest.mark.slow
 def test_gradient_of_a_feeding_plan(task):
     feeds = jnp.array([0.02, 0.05, 0.01])
     total = jax.jit(lambda f: js.control.rollout(task, plan, f).total)

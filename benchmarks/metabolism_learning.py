@@ -257,7 +257,8 @@ def rows_surrogate(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         error = np.abs(found - growth[test])
         value = q2(found)
         yield row(
-            f"{name}, told {told}", ours=value, target=0.9999, meets=value >= 0.9999, one_minus_q2=1 - value, trained_on=len(uptakes[train]),
+            f"{name}, told {told}", ours=value, target=0.9999, meets=value >= 0.9999, one_minus_q2=1 - value,
+            trained_on=len(uptakes[train]),
             largest_error=float(error.max()), exact_to_1e9=float((error < 1e-9).mean()), published="AMN 0.97", others=others,
             pieces=list(surrogate.offsets.shape), surrogate_seconds_each=each, solver_seconds_each=solver,
             faster=solver / each, data_and_training_seconds=cost, break_even_solves=break_even(cost, solver, each),

@@ -44,6 +44,8 @@ _TRIALS = 40  # of its length before that at most
 _WHOLE = 4  # Newton steps of the whole batch at most
 _SHARE = 8  # parts of the batch that the last stage works on
 _SMALLEST = 32  # batches below this many are not divided
+_PATIENCE = 20  # Newton steps before less damping is tried
+_PATIENT = 1e-4  # the damping from there, which is then halved at each step
 _FORCING = 0.01  # how well a Newton step is solved at least
 _ROUGH = 1e-6  # accuracy of a solution in float32 that is refined
 _REFINEMENTS = 6  # of such solutions at most
@@ -224,6 +226,10 @@ def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single:
     def body(carry):
         count, (point, delta, damping, going, steps) = carry
         size = jnp.maximum(_size(point), jnp.finfo(y.dtype).tiny)
+        # Who takes long has a dual without a maximum, as a rule: less and less damping gets far along its ray, to the proof.
+        ease = _PATIENT * 0.5 ** jnp.maximum(count - _PATIENCE, 0).astype(y.dtype)
+        late = (count >= _PATIENCE) & (delta == 0)
+        damping = jnp.where(late, jnp.minimum(damping, ease), damping)
         damping = jnp.maximum(damping, jnp.minimum(size, 1e-3) ** 2)
         tau = (delta + damping * rows.norm**2).astype(dtype)
 
@@ -237,7 +243,7 @@ def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single:
         step = size * step.astype(y.dtype)
         point, length, good = _line_search(rows, y, point, step, going, delta, 1 if single else _HALVINGS)
         # Where even ascent gains nothing, rounding is all that is left; else each step would be tried again and again.
-        stuck = ~good & (damping >= 1)
+        stuck = ~good & (late | (damping >= 1))
         # A short step has met a bound that the model did not know of: shorter steps then bend towards ascent, which always gains.
         damping = jnp.where(length < 0.3, jnp.minimum(10 * damping, 1), 0.1 * damping)
         if not single:  # a member that turns out to be infeasible goes on, with the problem that has a solution

@@ -136,8 +136,11 @@ def _joined(A: Any, lower: Any, upper: Any, row_lower: Any, row_upper: Any, xp: 
     return both(lower, row_lower), both(upper, row_upper)
 
 
+@functools.partial(jax.jit, static_argnames="primal")
 def _flat(matrix: Any, cost: Any, lower: Any, upper: Any, start: Start, primal: bool) -> LinearSolution:
     """One batch axis: the vertices, then their derivatives."""
+    # Large tables that are constants of a caller's program are not for the compiler to fold.
+    matrix, start = jax.lax.optimization_barrier((matrix, start))
     found = jax.lax.stop_gradient(_search(primal)(*jax.lax.stop_gradient((matrix, start, cost, lower, upper))))
     optimal, basis = found.status == OPTIMAL, found.basis
     keep = lambda a: jnp.where(optimal[:, None], a, 0.0)  # noqa: E731  # others have derivative 0

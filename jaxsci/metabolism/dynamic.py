@@ -113,11 +113,12 @@ def dynamic_fba(
     Reference: Varma & Palsson (1994), Appl. Environ. Microbiol. 60, 3724; Mahadevan, Edwards & Doyle (2002),
       Biophys. J. 83, 1331; Hoeffner, Harwood & Barton (2013), Biotechnol. Bioeng. 110, 792.
     Example:
-      >>> import jax.numpy as jnp, jaxsci as js
+      >>> import jax, jax.numpy as jnp, jaxsci as js
       >>> toy = js.metabolism.from_equations({"food": "-> a", "growth": "10 a ->"}, "growth")
-      >>> run = js.metabolism.dynamic_fba(
-      ...     toy, {"food": js.metabolism.Uptake(10.0)}, 0.1, {"food": 9.0}, jnp.array([0.0, 1.0, 3.0]))
-      >>> print(run.biomass.round(4), run.describe(toy))
+      >>> with jax.enable_x64(True):
+      ...     run = js.metabolism.dynamic_fba(
+      ...         toy, {"food": js.metabolism.Uptake(10.0)}, 0.1, {"food": 9.0}, jnp.array([0.0, 1.0, 3.0]))
+      ...     print(run.biomass.round(4), run.describe(toy))
       [0.1    0.2718 1.    ]     2.3026 h  food: is used up
           3.0000 h  end: optimal
     """

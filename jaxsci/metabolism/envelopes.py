@@ -93,9 +93,10 @@ def envelope_corners(model: StoichiometricModel, reaction: str) -> tuple[np.ndar
     Raises:
       KeyError: an unknown reaction. TypeError: numbers that are traced. ValueError: no flux is feasible, or any is.
     Example:
-      >>> import numpy as np, jaxsci as js
+      >>> import jax, numpy as np, jaxsci as js
       >>> model = js.metabolism.load("e_coli_core")
-      >>> flux, growth = js.metabolism.envelope_corners(model, "EX_ac_e")
+      >>> with jax.enable_x64(True):
+      ...     flux, growth = js.metabolism.envelope_corners(model, "EX_ac_e")
       >>> print([round(abs(x), 3) for x in flux.tolist()], [round(abs(x), 4) for x in growth.tolist()])
       [0.0, 7.199, 10.622, 20.0] [0.8739, 0.7089, 0.617, 0.0]
     """

@@ -51,7 +51,7 @@ class Hybrid:
       >>> found = half(jnp.array(0.5), jnp.array([[8.0, 0.0], [8.0, 2.0]]))
       >>> print(found.objective)
       [0.8 0.9]
-      >>> print(jax.grad(lambda p: half(p, jnp.array([8.0, 2.0])).objective)(0.5))
+      >>> print(jax.grad(lambda p: half(p, jnp.array([8.0, 2.0])).objective)(0.5).round(4))
       1.8
     """
 

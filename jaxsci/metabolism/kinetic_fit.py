@@ -95,6 +95,7 @@ def fit_kinetics(
       >>> fit = js.metabolism.fit_kinetics(model, (times, {"x": 2 * jnp.exp(-0.5 * times)}), ["k"], steps=8, rtol=1e-4)
       >>> print(f"{fit.parameters['k'][0]:.2f}")
       0.50
+
     Source: Moré, The Levenberg-Marquardt algorithm: implementation and theory (1978).
     """
     data = KineticData(*data)

@@ -103,6 +103,7 @@ def simulate_kinetics(
       >>> end = lambda k: js.metabolism.simulate_kinetics(model, jnp.array([1.0]), {"k": k}, rtol=1e-4, atol=1e-6).values[-1, 0]
       >>> print(f"{end(0.5):.3f} {jax.grad(end)(0.5):.3f}")  # 2 exp(-k) and its derivative
       1.213 -1.213
+
     Source: Steinebach, Construction of Rosenbrock-Wanner method Rodas5P, BIT 63 (2023); for the cotangents Daescu, Sandu and
       Carmichael, Direct and adjoint sensitivity analysis of chemical kinetic systems with KPP II, Atmos. Environ. 37 (2003).
     """

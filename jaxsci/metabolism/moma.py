@@ -75,6 +75,7 @@ def moma(
       >>> mutant = js.metabolism.moma(model.knock_out("short"), np.array([9.0, 6.0, 3.0, 9.0]))
       >>> print(mutant.fluxes, int(mutant.status))
       [7. 0. 7. 7.] 0
+
     Source: Segre, Vitkup & Church (2002) PNAS 99:15112; linear: Becker et al. (2007) Nature Protocols 2:727.
     """
     reference, lower, upper, known = _inputs("moma", model, reference, lower, upper)
@@ -118,6 +119,7 @@ def room(
       >>> mutant = js.metabolism.room(model.knock_out("short"), np.array([9.0, 6.0, 3.0, 9.0]), delta=0.0, epsilon=0.0)
       >>> print(mutant.fluxes, f"{mutant.distance:.4f}")
       [9. 0. 9. 9.] 1.8571
+
     Source: Shlomi, Berkman & Ruppin (2005) PNAS 102:7695.
     """
     reference, lower, upper, known = _inputs("room", model, reference, lower, upper)

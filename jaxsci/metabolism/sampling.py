@@ -99,6 +99,7 @@ def sample(
       ((20, 100, 3), 2)
       >>> print(np.round(draws.fluxes.mean((0, 1)), 1))  # a triangle: 2/3, 1/3, 1/3
       [0.7 0.3 0.3]
+
     Source: Haraldsdottir, Cousins, Thiele, Fleming & Vempala (2017) Bioinformatics 33:1741; Megchelenbrink, Huynen & Marchiori
       (2014) PLoS ONE 9:e86587 (OptGP); Smith (1984) Operations Research 32:1296 (hit-and-run).
     """

@@ -32,6 +32,7 @@ def effective_sample_size(draws: Any) -> np.ndarray:
       >>> draws = jax.random.normal(jax.random.key(0), (4, 250))
       >>> bool(abs(js.metabolism.effective_sample_size(draws) - 1000) < 150)
       True
+
     Source: Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021) Bayesian Analysis 16:667.
     """
     split, shape = _split(draws)
@@ -56,6 +57,7 @@ def potential_scale_reduction(draws: Any) -> np.ndarray:
       >>> apart = draws + np.arange(4)[:, None]
       >>> print(f"{js.metabolism.potential_scale_reduction(draws):.2f} {js.metabolism.potential_scale_reduction(apart):.2f}")
       1.00 1.54
+
     Source: Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021) Bayesian Analysis 16:667.
     """
     split, shape = _split(draws)

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 OPTIMAL, INFEASIBLE, UNBOUNDED, MAX_STEPS, NOT_FINITE = range(5)
 _RUNNING = -1
-_ROUNDS = 200
+_PIVOTS = 500  # at the least; else as many as there are columns. Members end within a tenth of that, or go in circles
 
 
 class Tolerances(NamedTuple):
@@ -340,7 +340,7 @@ def solve(matrix: Any, tableau: Any, basis: Basis, programs: Programs, *, primal
     small = tableau.ndim == 3 or tableau.size <= 200_000
 
     def going(carry: Any) -> Any:
-        return (carry[0] < _ROUNDS) & (carry[1].status == MAX_STEPS).any()
+        return (carry[0] * pivots < max(_PIVOTS, programs.cost.shape[1])) & (carry[1].status == MAX_STEPS).any()
 
     def again(carry: Any) -> Any:
         number, old, (u, w), own = carry

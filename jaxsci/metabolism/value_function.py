@@ -108,12 +108,13 @@ class ValueFunction:
         dtype = low.dtype
         pool = jax.tree.map(lambda x: jnp.asarray(x, dtype if jnp.issubdtype(x.dtype, jnp.floating) else None), self.pool)
         cost = jnp.asarray(self.objective, dtype)
-        near = 1e-9 if dtype == jnp.float64 else 1e-4
+        # Round-off, no more: a flux that breaks a bound by the simplex method's tolerance is no certificate.
+        near, met = (1e-12, 1e-9) if dtype == jnp.float64 else (1e-5, 1e-4)
         finite = (jnp.clip(low, -_FAR, _FAR), jnp.clip(high, -_FAR, _FAR))
         upper = jnp.min(_worth(pool.planes, *finite), -1, initial=jnp.inf)
-        none = ~whole | (jnp.min(_worth(pool.rays, *finite), -1, initial=jnp.inf) < -near)
+        none = ~whole | (jnp.min(_worth(pool.rays, *finite), -1, initial=jnp.inf) < -met)
         lower = jnp.maximum(_of_bases(pool, low, high, near), _of_fluxes(pool.fluxes, cost, low, high, near))
-        settled = none | (upper - lower <= 10 * near * (1 + jnp.abs(upper)))
+        settled = none | (upper - lower <= met * (1 + jnp.abs(upper)))
         return CertifiedValue(jnp.where(none, -jnp.inf, upper), jnp.where(none, -jnp.inf, lower), settled)
 
 

@@ -44,6 +44,7 @@ def test_gradient_of_a_feeding_plan(task):
     np.testing.assert_allclose(slope, differences, rtol=1e-4, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_mass_is_conserved(task):
     """Food fed = food left + 10 times the biomass made."""
     feeds = jnp.array([0.02, 0.05, 0.01])

@@ -55,6 +55,7 @@ def test_corners_are_where_the_curve_bends():
         np.testing.assert_allclose(np.interp(at, flux, growth), highs(MODEL, ACETATE, at, 1.0), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_corners_by_hand():
     """The product costs one a, growth two; b runs out first."""
     toy = js.metabolism.from_equations(

@@ -57,6 +57,7 @@ def test_feasible_fluxes_cost_nothing_and_every_law_that_is_broken_costs(core, f
     np.testing.assert_allclose(loss(tripled), (found.bounds**2).sum(), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_its_minimum_is_the_feasible_set():
     """A convex spline of squares: descent ends on the set from wherever it starts; the hard twin, projection, leaves it there."""
     model = TOY.with_bounds({"b_out": (1, 4), "c_out": (0, 4), "split": (0, 9), "back": (-9, 9)})

@@ -117,6 +117,7 @@ def measured(noise=0.0, seed=0):
     return knowledge, jnp.asarray(media), jnp.asarray(growth + noise * random.normal(size=80))
 
 
+@pytest.mark.slow
 def test_the_process_predicts_media_it_has_not_seen_and_says_how_well():
     knowledge, media, growth = measured(noise=0.01)
     law = GaussianProcessUptake(knowledge, steps=40)
@@ -153,6 +154,7 @@ def test_the_evidence_is_that_of_the_joint_normal_density():
     assert float(params.mean) == pytest.approx(able @ inverse @ np.asarray(growth) / (able @ inverse @ able), rel=1e-8)
 
 
+@pytest.mark.slow
 def test_weight_zero_leaves_a_medium_out_and_folds_are_one_call():
     knowledge, media, growth = measured(noise=0.01)
     law = GaussianProcessUptake(knowledge, steps=15)

@@ -84,6 +84,7 @@ def test_all_satisfy_the_optimality_conditions(core, wild, knocked):
         assert np.abs(fit.fun).max() < 1e-7, core.reactions[k]
 
 
+@pytest.mark.slow
 def test_gradients_against_finite_differences(core, wild, adjust):
     pgi = core.index("PGI")
     mask = 1.0 - (np.arange(95) == pgi)
@@ -117,6 +118,7 @@ def test_derivatives_of_the_toy_are_those_of_the_closed_form():
     np.testing.assert_allclose(jax.jacfwd(held)(8.0), 0.0, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_batches_vmap_single_precision_and_numbers_that_are_none():
     model = toy()
     reference = np.array([9.0, 6.0, 3.0, 9.0])

@@ -195,6 +195,7 @@ def test_bounds_infinite_fixed_and_crossing_by_rounding():
     assert not small.reduce_bounds(fixed * [1, 1 + 1e-9, 1], fixed * [1, 1 + 1e-9, 1])[2]
 
 
+@pytest.mark.slow
 def test_gradients_go_to_the_binding_reaction_and_batches_are_loops():
     net = network([[1, -1, 0, 0], [0, 1, -2, 0], [1, 0, 0, -1]])  # v0 = v1 = 2 v2 = v3
     small = presolve(net)

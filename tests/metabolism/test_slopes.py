@@ -38,6 +38,7 @@ def differences(model, reaction):
     return out
 
 
+@pytest.mark.slow
 def test_core_against_differences():
     found = jax.jit(one_sided_slopes)(MODEL)
     chosen = [

@@ -71,6 +71,7 @@ def test_unseen_media_are_bounded_and_solved(core, growth):
             assert np.isnan(solved[k])
 
 
+@pytest.mark.slow
 def test_knock_outs_are_bounded_too(core, growth):
     """Nothing of them was in the pool: the bounds hold all the same, and it does not say settled where they differ."""
     lower, upper = np.tile(core.lower, (60, 1)), np.tile(core.upper, (60, 1))
@@ -96,6 +97,7 @@ def test_gradient_is_the_price(core, growth):
     np.testing.assert_allclose(each.upper, growth(some.lower, some.upper).upper, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_pool_too_small_says_so(core):
     known = media(core, 100, 0)
     small = value_function(core, known.lower, known.upper, most=4)
@@ -105,6 +107,7 @@ def test_a_pool_too_small_says_so(core):
     np.testing.assert_allclose(np.where(status[:20] == OPTIMAL, solved[:20], -np.inf), right, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_single_precision(core, growth):
     lower, upper = jnp.asarray(core.lower, jnp.float32), jnp.asarray(core.upper, jnp.float32)
     value = growth(lower, upper)

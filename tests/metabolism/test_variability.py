@@ -109,6 +109,7 @@ def by_all_signs(model, reaction, sign, floor):
     return best
 
 
+@pytest.mark.slow
 def test_loopless_ranges_are_those_of_all_sign_patterns():
     """Two cycles that share a reaction, one of them also the way to the product."""
     toy = js.metabolism.from_equations(

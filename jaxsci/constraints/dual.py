@@ -17,7 +17,7 @@ The first two work in float32, whatever the precision of the data: it is F, in f
 member has its own step lengths, restarts and inner products, and is left alone once it has converged. Members are along the
 last axis: inner products are then sums of rows, which processors do several members at a time (1.7 times faster in float32).
 
-No point satisfies the constraint where some r has  r . c > max of r . Q x over the box  (Farkas). r = F and r = mu are tried at
+No point satisfies the constraint where some r has  r . c > max of r . Q x over the box  (Farkas). F, mu and the step are tried at
 every Newton step, because on such data F tends to the least violation, which is such a vector, and mu grows along it. What is
 returned then minimises |c - Q x|^2 + delta |x - y|^2 over the box, delta = 1e-7.
 
@@ -250,7 +250,12 @@ def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single:
             proof = _farkas(rows, point.excess) | _farkas(rows, point.multipliers) | _farkas(rows, step)
             infeasible = going & (delta == 0) & (_size(point) > tol) & proof
             delta = jnp.where(infeasible, _DELTA, delta)
-            point = point._replace(excess=point.excess - jnp.where(infeasible, delta, 0) * point.multipliers)
+            # As far along its multipliers as the regularised dual has a maximum: they may have gone well beyond.
+            far = _dot(point.multipliers, point.multipliers)
+            share = jnp.clip(_dot(point.multipliers, point.excess) / jnp.where(far > 0, _DELTA * far, 1), 1e-6, 1)
+            again = _evaluate(rows, y, share * point.multipliers, delta)
+            point, damping = _where(infeasible, again, point), jnp.where(infeasible, 0, damping)
+            stuck &= ~infeasible
         # Multipliers of infeasible members are large, and their rounding errors too.
         goal = jnp.where(delta > 0, jnp.maximum(tol, rough), _reachable(point, tol))
         return count + 1, _State(point, delta, damping, going & ~stuck & (_size(point) > goal), steps + going)
@@ -263,8 +268,10 @@ def _reachable(point: _Point, tol: Any) -> Any:
     return jnp.maximum(tol, 16 * jnp.finfo(tol.dtype).eps * largest(point.multipliers))
 
 
-def _line_search(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta: Any, halvings: int) -> tuple[_Point, Any, Any]:
-    """Halve a step until the dual, or the residual, is better by it; the point, the part of the step, and whether it was taken."""
+def _line_search(
+    rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta: Any, halvings: int
+) -> tuple[_Point, Any, Any]:
+    """Halve a step until the dual, or the residual, is better by it; the point, the part of it, and whether it was taken."""
     slope, size = _dot(point.excess, step), _size(point)
     rounding = 100 * jnp.finfo(y.dtype).eps * (jnp.abs(point.value) + jnp.abs(_dot(point.multipliers, rows.right)))
 
@@ -289,7 +296,11 @@ def _longest_step(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delt
     It may be far above 1: where long boxes meet at a corner, or nothing is feasible, the dual rises along what the bounds hold.
     """
     z, slope = y + transposed(rows.matrix, point.multipliers), transposed(rows.matrix, step)
-    fixed, push, square = _dot(step, rows.right - delta * point.multipliers), delta * _dot(step, step), _dot(point.excess, step)
+    fixed, push, square = (
+        _dot(step, rows.right - delta * point.multipliers),
+        delta * _dot(step, step),
+        _dot(point.excess, step),
+    )
 
     def body(carry):
         count, t, low, high, going = carry

@@ -104,7 +104,6 @@ def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_
     if factor is None:
         none, done = jnp.zeros((0, batch), dtype), jnp.full(batch, CONVERGED)
         return Nearest(clip(data.y, data.lower, data.upper), none, done, jnp.zeros_like(done), none, none.astype(jnp.int8))
-    # What the dual can do; the rest is for the last Newton steps.
     tol_rows = jnp.maximum(0.3 * tol / longest(data), 30 * jnp.finfo(dtype).eps * (1 + largest(data.y)))
     equations = jnp.full((_equations(data), batch), 2, jnp.int8)
     contradicted = _inconsistent(data, factor, tol)
@@ -115,8 +114,7 @@ def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_
         status = jnp.where(contradicted, INFEASIBLE, found.status)
         x, multipliers = _polish(data, factor, factor.expand(found.multipliers), equations, status != INFEASIBLE, tol)
         # The dual may end at its rounding errors, a little above what was asked of it, and the point be as good as any.
-        optimal = (status == MAX_STEPS) & _optimal(data, x, multipliers, equations, tol)
-        status = jnp.where(optimal, CONVERGED, status)
+        status = jnp.where((status == MAX_STEPS) & _optimal(data, x, multipliers, equations, tol), CONVERGED, status)
         return Nearest(x, multipliers, status, found.steps, jnp.zeros((0, batch), dtype), equations)
 
     start = jnp.zeros((len(equations) + data.C.shape[-2], batch), dtype) if warm is None else warm.multipliers

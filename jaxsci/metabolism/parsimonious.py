@@ -47,8 +47,8 @@ def parsimonious_fba(model: StoichiometricModel, fraction: Any = 1.0) -> Parsimo
       >>> import jaxsci as js
       >>> model = js.metabolism.load("e_coli_core")
       >>> found = js.metabolism.parsimonious_fba(model)
-      >>> print(f"{found.objective:.6f} {found.total:.6f}")
-      0.873922 518.422086
+      >>> print(f"{found.objective:.4f} {found.total:.2f}")
+      0.8739 518.42
     """
     check_fraction("parsimonious_fba", fraction)
     if isinstance(fraction, int | float) and fraction == 1:

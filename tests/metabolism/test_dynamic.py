@@ -47,6 +47,7 @@ def test_batch_grows_exponentially_until_the_food_is_gone():
     assert "2.3026 h  food: is used up" in run.describe(TOY)
 
 
+@pytest.mark.slow
 def test_derivatives_go_through_the_moment_when_the_food_is_gone():
     """t = ln(1 + F / (10 X)) 10 / vmax with F = 9, X = 0.1; afterwards the biomass is X + F / 10 whatever vmax is."""
 
@@ -95,6 +96,7 @@ def steady():
     return rates, jax.vmap(one)(rates)
 
 
+@pytest.mark.slow
 def test_chemostat_grows_as_fast_as_it_is_diluted(steady):
     rates, run = steady
     D = np.asarray(rates[:3])
@@ -123,6 +125,7 @@ def core():
     return model, dynamic_fba(model, {glucose: Uptake(10.0, 5.0)}, 0.1, {glucose: 10.0}, ts)
 
 
+@pytest.mark.slow
 def test_core_ends_where_quadrature_says(core):
     """Growth is a u + b in two pieces; dX/dG = -(a + b/u), so that X(G) is elementary and t an integral."""
     model, run = core
@@ -203,6 +206,7 @@ def diauxie(p, ts, oxygen=True):
 P = np.array([10.0, 0.015, 15.0, 1e-3])
 
 
+@pytest.mark.slow
 def test_diauxie_with_little_oxygen():
     """Static optimisation with Euler steps of 0.005 h gave 6.96 h, 4.4845 mM and 0.89833."""
     ts = np.linspace(0, 10, 1001)

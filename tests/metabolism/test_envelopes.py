@@ -27,6 +27,7 @@ def highs(model, reaction, at, sign):
     return -sign * found.fun if found.status == 0 else np.nan
 
 
+@pytest.mark.slow
 def test_the_acetate_envelope_is_that_of_highs():
     found = jax.jit(lambda model: production_envelope(model, "EX_ac_e", 9))(MODEL)
     np.testing.assert_allclose(found.flux, np.linspace(0, 20, 9), atol=1e-9)
@@ -36,6 +37,7 @@ def test_the_acetate_envelope_is_that_of_highs():
         np.testing.assert_allclose(found.minimum[k], highs(MODEL, ACETATE, at, -1.0), atol=1e-7)
 
 
+@pytest.mark.slow
 def test_slopes_are_differences_and_a_point_outside_is_infeasible():
     at = np.array([2.0, 2.0 + 1e-4, 9.0, 9.0 + 1e-4, 15.0, 15.0 + 1e-4, 21.0])
     found = jax.jit(lambda at: robustness(MODEL, "EX_ac_e", at))(at)

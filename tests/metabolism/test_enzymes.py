@@ -49,6 +49,7 @@ def growth(log_turnover, budget):
 LOGS = np.log([TURNOVER[n] for n in INNER])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0.02, 0.05, 5.0])
 def test_growth_is_that_of_highs(budget):
     (value, found), (_, by_budget) = growth(LOGS, budget)

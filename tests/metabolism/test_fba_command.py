@@ -12,6 +12,7 @@ from jaxsci.metabolism.command_line import read_medium
 MEDIUM = {"EX_glc__D_e": 10.0, "EX_o2_e": 5.0, "EX_nh4_e": 1000.0, "EX_pi_e": 1000.0, "EX_h_e": 1000.0, "EX_h2o_e": 1000.0}
 
 
+@pytest.mark.slow
 def test_growth_and_files(tmp_path, capsys):
     out = tmp_path / "fluxes.json"
     assert main(["fba", "e_coli_core", "--out", str(out), "--top", "2"]) == 0
@@ -55,6 +56,7 @@ def test_infeasible_says_why(tmp_path, capsys):
     assert (content["status"], content["objective"], content["fluxes"]["PFK"]) == ("infeasible", None, None)
 
 
+@pytest.mark.slow
 def test_unbounded_names_the_way_out(tmp_path, capsys):
     toy = js.metabolism.from_equations(
         {"in": "-> a", "turn": "a -> b + c", "out": "b ->", "rest": "c ->", "by": "a ->"},

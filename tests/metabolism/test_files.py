@@ -122,6 +122,7 @@ def test_our_json_is_cobrapys(core, cobra, tmp_path):
     np.testing.assert_array_equal(theirs.stoichiometry, core.stoichiometry)
 
 
+@pytest.mark.slow
 def test_a_minimised_objective_changes_its_sign(cobra, tmp_path):
     model = cobra.io.load_model("textbook")
     model.objective = model.reactions.ATPM

@@ -90,6 +90,7 @@ def test_isozymes_stop_only_together_and_a_complex_at_once():
         rules.masks([("b1", "b4")])
 
 
+@pytest.mark.slow
 def test_levels_are_the_scarcest_part_and_the_best_isozyme():
     rules = GeneRules.parse(["(b1 and b2) or b3", "b2 or b3", ""], ["b1", "b2", "b3"])
     levels = jnp.array([0.7, 0.4, 0.3])

@@ -40,6 +40,7 @@ def highs(core, uptakes):
     return -found.fun
 
 
+@pytest.mark.slow
 def test_the_planes_are_exact_at_their_media_and_never_too_low(core, media, planes):
     exact = np.array([highs(core, u) for u in media])
     found = np.asarray(planes(media))
@@ -112,6 +113,7 @@ def test_bounds_of_a_batch_of_media(core):
     assert float(changed.lower[1, core.index("EX_nh4_e")]) == -1000.0
 
 
+@pytest.mark.slow
 def test_bad_input_is_refused_with_a_cure(core):
     with pytest.raises(ValueError, match="'PFK' is no exchange"):
         with_uptakes(core, ("PFK",), np.ones(1))

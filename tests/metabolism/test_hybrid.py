@@ -35,6 +35,7 @@ def balance(neural):
     return jax.jit(neural[0])
 
 
+@pytest.mark.slow
 def test_fluxes_conserve_mass_and_take_up_no_more_than_was_learned(core, neural, balance):
     hybrid, params, media = neural
     found = balance(params, media).check()
@@ -47,6 +48,7 @@ def test_fluxes_conserve_mass_and_take_up_no_more_than_was_learned(core, neural,
     np.testing.assert_allclose(hybrid.uptakes(shrunk, media), media, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_gradient_in_the_networks_parameters_is_that_of_finite_differences(neural, balance):
     hybrid, params, media = neural
     slopes = jax.jit(jax.grad(lambda params: hybrid(params, media).objective.sum()))(params)
@@ -67,6 +69,7 @@ def test_planes_give_the_same_growth(core, neural, balance):
     np.testing.assert_allclose(planes(hybrid.uptakes(params, media)), balance(params, media).objective, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_training_through_flux_balance_recovers_uptake_laws():
     """Growth measured with true uptakes 0.6 sugar and 0.9 acid; the network is told growth alone."""
     random = np.random.default_rng(0)
@@ -97,6 +100,7 @@ def test_training_through_flux_balance_recovers_uptake_laws():
     np.testing.assert_allclose(hybrid(trained, new).objective, (1.2 * new[:, 0] + 0.9 * new[:, 1]) / 10, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_a_shared_capacity_and_what_flux_balance_knows_enter():
     knowledge = GrowthSurrogate(jnp.array([[0.2, 0.1]]), jnp.zeros(1))
     law = NeuralUptake(networks.MLP((4,)), shared=True, knowledge=knowledge, typical=2.0)
@@ -169,6 +173,7 @@ def test_weight_zero_leaves_a_medium_out_and_folds_are_one_call():
     np.testing.assert_allclose(law.growth(second, media)[1], law.growth(alone, media)[1], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_process_in_front_of_flux_balance():
     knowledge = growth_planes(TOY, PAIR, np.array([[1.0, 1.0]]))
     media = jnp.asarray(np.random.default_rng(0).uniform(1, 3, (20, 2)))

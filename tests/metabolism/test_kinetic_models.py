@@ -178,6 +178,7 @@ def test_functions_assignments_volumes_and_amounts_against_scipy_and_roadrunner(
     np.testing.assert_allclose(run.values, np.array(peer.simulate(0, 10, 6)), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_vector_fields_of_published_models_agree_with_roadrunner(name, shared):
     roadrunner = pytest.importorskip("roadrunner")
@@ -296,6 +297,7 @@ def test_what_is_not_supported_is_named(message):
         load_kinetics(REFUSED[message])
 
 
+@pytest.mark.slow
 def test_wrong_calls(fed_model, tmp_path):
     with pytest.raises(FileNotFoundError, match="no SBML file"):
         load_kinetics(tmp_path / "nothing.xml")

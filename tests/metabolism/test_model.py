@@ -149,6 +149,7 @@ def test_numpy_stays_numpy_and_jax_keeps_its_dtype(core):
     assert float(changed.upper[core.index("PFK")]) == 1.5
 
 
+@pytest.mark.slow
 def test_a_batch_of_values_makes_a_batch_of_models(core):
     batch = core.with_bounds({"PFK": (0.0, np.array([1.0, 2.0, 3.0])), "PGI": (-1.0, None)})
     assert [np.shape(leaf) for leaf in jax.tree.leaves(batch)] == [(3, 95)] * 3

@@ -105,6 +105,7 @@ def test_gradients_against_finite_differences(core, wild, adjust):
         assert which == 2 or np.abs(differences[known]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_derivatives_of_the_toy_are_those_of_the_closed_form():
     """With `short` gone all others are one flux x: the mean of 9, 3 and 9; the bound of `in` holds it where it is less."""
     model = toy().knock_out("short")
@@ -137,6 +138,7 @@ def test_batches_vmap_single_precision_and_numbers_that_are_none():
     assert float(jax.grad(lambda least: jnp.nansum(demand(least).fluxes))(20.0)) == 0
 
 
+@pytest.mark.slow
 def test_linear_moma_and_room_of_the_toy():
     model, reference = toy().knock_out("short"), np.array([9.0, 6.0, 3.0, 9.0])
     linear = moma(model, reference, linear=True)

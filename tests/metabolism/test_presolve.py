@@ -108,6 +108,7 @@ def test_random_networks_have_the_same_optima_prices_and_infeasible_bounds(seed)
         assert certificate(products[k], lower[k], upper[k]) < -1e-6
 
 
+@pytest.mark.slow
 def test_both_kinds_of_conflict_have_a_ray():
     # in -> a -> b -> out in one group; dead is blocked.
     net = network([[1, -1, 0, 0], [0, 1, -2, 0], [0, 0, 0, 1]])
@@ -162,6 +163,7 @@ def test_terms_that_cancel_leave_nothing():
     np.testing.assert_allclose(small.expand(np.array([2.0, 3.0])) @ np.array(S).T, 0, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_everything_blocked():
     small = presolve(network([[1, -1], [1, -2]]))
     assert small.blocked == ("r0", "r1")

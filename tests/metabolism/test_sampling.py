@@ -42,6 +42,7 @@ BOX = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["chrr", "optgp"])
 @pytest.mark.parametrize("body", ["simplex", "hexagon", "box"])
 def test_moments_of_bodies_that_are_known(body, method):

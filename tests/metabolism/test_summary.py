@@ -95,6 +95,7 @@ def test_atoms():
         assert math.isnan(atoms(unknown)["C"])
 
 
+@pytest.mark.slow
 def test_a_solution_of_ours(core):
     """The fluxes of `fba` go straight in."""
     found = js.metabolism.fba(core)

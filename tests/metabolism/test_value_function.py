@@ -42,6 +42,7 @@ def growth(core) -> ValueFunction:
     return value_function(core, known.lower, known.upper)
 
 
+@pytest.mark.slow
 def test_settles_what_it_was_built_for_with_few_planes(core, growth):
     known = media(core, 200, 0)
     value = growth(known.lower, known.upper)
@@ -51,6 +52,7 @@ def test_settles_what_it_was_built_for_with_few_planes(core, growth):
     np.testing.assert_allclose(np.asarray(value.lower)[alive], np.asarray(value.upper)[alive], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_unseen_media_are_bounded_and_solved(core, growth):
     """With five among them that have no glucose."""
     unseen = media(core, 1000, 1)
@@ -88,6 +90,7 @@ def test_knock_outs_are_bounded_too(core, growth):
     np.testing.assert_allclose(solved, np.where(np.isfinite(right), right, np.nan), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_gradient_is_the_price(core, growth):
     """0.0916647 of growth per glucose (anchors 2.5); jit and vmap."""
     slope = jax.jit(jax.grad(lambda lower: growth(lower, core.upper).upper))(jnp.asarray(core.lower))

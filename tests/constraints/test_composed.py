@@ -147,6 +147,7 @@ def test_parts_and_entries():
     assert broken.status[:4].tolist() == [0, 0, c.NOT_FINITE, 0]
 
 
+@pytest.mark.slow
 def test_polytopes_and_half_spaces_are_one_polytope():
     plane, box = c.Polytope(A[None], jnp.zeros(1)), c.Polytope(lower=-0.5, upper=0.7)
     side = c.HalfSpace(jnp.ones(N), 0.1)

@@ -72,6 +72,7 @@ def test_experts_are_a_loop_over_experts():
     assert float(jnp.abs(apart(changed)[0][1] - omega[1]).max()) > 0.1
 
 
+@pytest.mark.slow
 def test_joined_experts_are_the_constrained_minimum():
     data = given()
     omega, info = joined(data)

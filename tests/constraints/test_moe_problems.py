@@ -34,6 +34,7 @@ def size(values):
     return float(jnp.sqrt(jnp.mean(values**2)))
 
 
+@pytest.mark.slow
 def test_the_columns_data_solve_its_equations_to_the_grids_accuracy():
     keys = jax.random.split(jax.random.key(0), 1)
     found = {}
@@ -82,6 +83,7 @@ def test_windows_add_up_and_reproduce_the_single_solve(setting):
     assert float(setting.jump(copies * jnp.arange(1.0, 5.0).reshape(-1, *(1,) * single.ndim), start)) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", [COLUMN, VORTICES], ids=lambda s: s.name)
 def test_the_rows_are_the_residual_of_the_field(setting):
     """Two ways to one number: rows by the catalogued equation, and the setting's own residual on the grid."""

@@ -58,6 +58,7 @@ def test_moments_that_repeat_and_states_of_no_weight(tilted):
     np.testing.assert_array_equal(p[:, 4], 0)
 
 
+@pytest.mark.slow
 def test_derivatives_of_the_tilt_in_weights_values_and_targets():
     flat, back = jax.flatten_util.ravel_pytree((Y[0], F, M + 0.1))
     f = lambda v: c.TiltedMoments(*back(v)[1:]).project(back(v)[0])[0]

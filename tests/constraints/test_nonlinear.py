@@ -49,6 +49,7 @@ def draws(*shape, seed=0, scale=2.0):
 # --- points --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float64, 2e-14), (jnp.float32, 1e-5)])
 def test_sphere_and_torus_against_their_closed_forms(dtype, tolerance):
     y = draws(500, 3)
@@ -84,6 +85,7 @@ def test_ellipse_against_its_sampled_points():
     assert (np.linalg.norm(radial - y, axis=-1) - ours).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_half_spaces_against_the_multipliers_that_numpy_finds():
     """Every sign pattern of the multipliers is tried: the one that fits is the solution of the quadratic program."""
     rng = np.random.default_rng(2)
@@ -230,6 +232,7 @@ def test_derivatives_of_all_orders_and_modes_against_finite_differences_in_point
     assert np.abs(first).max() > 0.1  # what was compared is not nothing
 
 
+@pytest.mark.slow
 def test_derivatives_against_finite_differences_along_a_direction():
     """jvp, vjp and the derivative of the vjp, in the points and in all data at once, for four active sets."""
     flat, unravel = ravel_pytree(MIXED)

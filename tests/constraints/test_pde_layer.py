@@ -131,6 +131,7 @@ def test_gauss_newton_derivatives_are_exact_only_where_the_residual_vanishes():
     assert float(jnp.abs(slope(data(), True) - slope(data(), False)).max()) > 1e-4
 
 
+@pytest.mark.slow
 def test_one_pass_gives_cost_gradient_and_whole_hessian(monkeypatch):
     monkeypatch.setattr(normal_equations, "CHUNK", 32)  # several chunks, and padding
     constraint = layer(data())
@@ -235,6 +236,7 @@ def test_float32_reaches_its_own_round_off():
     np.testing.assert_allclose(single[0], [1, -0.3, 0, 0, 0], atol=2e-4)
 
 
+@pytest.mark.slow
 def test_powers_of_the_unknown_stay_smooth_with_a_floor():
     u = jnp.array([-1e3, -1.0, 0.0, 1e-3, 1.0, 1e3])
     floor = smooth_floor(u, 1e-3)

@@ -118,6 +118,7 @@ def test_second_derivatives_both_modes_and_vmap(data):
     np.testing.assert_allclose(jax.jit(jax.vmap(one))(numbers["b"], y), together, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_one_hard_member_disturbs_no_other_and_says_what_it_is(data):
     numbers, y = data
     box = {name: numbers[name] for name in ("A", "b", "lower", "upper")}
@@ -170,6 +171,7 @@ def test_sparse_rows_stay_sparse(data):
     assert isinstance(prepare(Polytope(BCOO.fromdense(numbers["A"]), numbers["b"])).factor.rows, BCOO)
 
 
+@pytest.mark.slow
 def test_prepared_and_warm_projections_are_the_same(data):
     numbers, y = data
     ready = prepare(Polytope(**numbers))
@@ -192,6 +194,7 @@ def test_batches_of_matrices(data):
     np.testing.assert_allclose(x[5], one[0], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_layers_and_the_schedule_to_them(data):
     numbers, y = data
     ready = prepare(Polytope(**numbers))
@@ -205,6 +208,7 @@ def test_layers_and_the_schedule_to_them(data):
         js.constraints.harden(0, 20, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", [None, 1.0])
 def test_two_sided_rows_that_are_dependent_pinned_or_infeasible(bound):
     """By kind: random; rows of C that repeat one and one of A; at a corner; infeasible. Some rows have both bounds equal."""

@@ -137,6 +137,7 @@ def linear():
     return task, {"left": jnp.ones(steps), "right": jnp.zeros(steps)}
 
 
+@pytest.mark.slow
 def test_linear_quadratic_tasks_take_one_step():
     task, guess = linear()
     plan = jax.jit(lambda: ilqr(task, guess))()
@@ -156,6 +157,7 @@ def test_linear_quadratic_tasks_take_one_step():
     assert plan.states["x"].shape == (13, 2)
 
 
+@pytest.mark.slow
 def test_bounds_hold_and_the_rest_is_stationary():
     """Two actions, each with its own bounds, against a projected gradient on the quadratic function of all actions."""
     task, guess = linear()

@@ -53,6 +53,7 @@ def test_a_wholly_learned_metamodel_rests_where_it_should_under_controls_it_has_
     assert found.history["loss"][-50:].mean() < 1e-2 * found.history["loss"][:5].mean()
 
 
+@pytest.mark.slow
 def test_a_known_part_with_a_silent_network_is_the_known_part():
     known = numbers.MechanisticPredatorPrey()
     model = metamodel(jax.random.key(0), [24e3, 4e3, 1e3], known=known, rate=0.0)

@@ -49,6 +49,7 @@ def test_a_surrogate_learns_the_step(fitted):
     assert abs(surrogate(untrained, state, 1.0)["v"] - truth["v"]) > 2 * abs(after["v"] - truth["v"])
 
 
+@pytest.mark.slow
 def test_steps_after_an_end_are_not_learned(fitted):
     """Members that stand still after their end would teach that nothing moves."""
     surrogate, runs, _ = fitted
@@ -60,6 +61,7 @@ def test_steps_after_an_end_are_not_learned(fitted):
     np.testing.assert_allclose(scale[0], scale[1], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_comparison_pays_the_surrogates_policy_on_the_solver(fitted, params):
     surrogate, _, fit = fitted
     wrong = lambda p, s, a: drift({"stiffness": -2.0}, s, a)

@@ -63,6 +63,7 @@ def test_remembering_states_takes_less_memory_than_the_tape():
     assert temporary("step") < temporary("tape") / 10
 
 
+@pytest.mark.slow
 def test_score_function_is_unbiased():
     """Within the error of the mean of the pathwise slope, which is exact; without a baseline it is not near."""
     noisy = c.GaussianPolicy(js.networks.MLP((4,)), log_std=-1.0)

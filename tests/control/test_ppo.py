@@ -13,6 +13,7 @@ from jaxsci.control.ppo import ppo
 SMALL = Critic(network=js.networks.MLP((16,)), epochs=4, minibatches=4, averaging=0.0, learning_rate=5e-3)
 
 
+@pytest.mark.slow
 def test_the_optimum_of_a_linear_quadratic_task():
     """s' = s + a, cost s^2 + 0.5 a^2: the optimal cost is E s_0^2 times the number of the Riccati recursion."""
     horizon, p = 12, 0.0

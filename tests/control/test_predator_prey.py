@@ -43,6 +43,7 @@ def patches(animals):
     return np.floor(animals.x).astype(int) * SMALL.side + np.floor(animals.y).astype(int)
 
 
+@pytest.mark.slow
 def test_counts_are_those_of_the_masks_and_everyone_is_on_the_torus(init, tick):
     state = init(SMALL, jax.random.key(0))
     np.testing.assert_array_equal(state.counts[1:], [300, 120])

@@ -22,6 +22,7 @@ GUESS = {"torque": jnp.zeros(15)}
 KEYS = jax.random.split(jax.random.key(0), 3)
 
 
+@pytest.mark.slow
 def test_costs_come_near_the_optimum_and_bounds_hold():
     best = jax.jit(lambda: ilqr(PENDULUM, GUESS, low=-1.0, high=1.0))()
     options = {"std": 0.5, "low": -1.0, "high": 1.0, "samples": 128, "iterations": 40}

@@ -39,6 +39,7 @@ def gains(K, s, *, t):
     return -K[t] @ s
 
 
+@pytest.mark.slow
 def test_the_optimum_of_a_linear_quadratic_task():
     adam = optax.adam(optax.cosine_decay_schedule(0.1, 120), b1=0.7, b2=0.95)
     start = jnp.zeros((HORIZON, 1, 2))

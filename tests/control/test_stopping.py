@@ -137,6 +137,7 @@ def test_the_two_tasks_cost_the_same_under_one_policy():
         assert abs(float(run.total.mean()) - exact) < 4 * error
 
 
+@pytest.mark.slow
 def test_a_threshold_learned_by_gradient_lands_on_the_best():
     """Annealed: a sigmoid of width 0.02, then 0.004, then 0.001; the expected cost is then evaluated exactly."""
     cost = 0.01

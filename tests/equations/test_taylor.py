@@ -98,6 +98,7 @@ STRUCTURE = {
 }
 
 
+@pytest.mark.slow
 def test_structure_and_mixed_derivatives_in_two_variables():
     random = np.random.default_rng(3)
     columns = tuple(jnp.asarray(random.uniform(-0.9, 0.9, size=5)) for _ in range(2))

@@ -67,6 +67,7 @@ def weigh(weighting, state=None):
     return weighting.weigh(OBJECTIVE, unknowns, {}, batch, weighting.init(OBJECTIVE, batch) if state is None else state)
 
 
+@pytest.mark.slow
 def test_terms_are_the_equations_and_the_observed_unknowns():
     unknowns, batch = case()
     terms, _ = terms_of()

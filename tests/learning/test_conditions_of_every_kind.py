@@ -154,6 +154,7 @@ SLOW = (
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in PROBLEMS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_conditions_of_every_kind_hold_for_any_network(name):
     found, inside = gaps(PROBLEMS[name], 1)

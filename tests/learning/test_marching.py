@@ -28,6 +28,7 @@ def test_waves_on_a_circle_are_exact_in_space():
     assert error < 10 * float(advected().error_estimate) < 1e-6
 
 
+@pytest.mark.slow
 def test_slabs_join_without_a_jump_and_start_exactly():
     solution = advected()
     assert solution.stats["slabs"] > 2

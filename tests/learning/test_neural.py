@@ -129,6 +129,7 @@ def test_wrong_options_are_named(options, error, message):
         js.Neural(**options)
 
 
+@pytest.mark.slow
 def test_float32_works_and_says_what_to_do():
     with jax.enable_x64(False):
         with pytest.warns(UserWarning, match=r"Neural works in float32.*jax\.config\.update\('jax_enable_x64', True\)"):

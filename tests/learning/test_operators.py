@@ -42,6 +42,7 @@ def worst_error(operator, problems):
     return max(js.relative_l2(operator(problem), problem.reference()) for problem in problems)
 
 
+@pytest.mark.slow
 def test_a_small_deeponet_learns_a_family_from_its_residual_alone():
     members = heats(0.12, 0.3, 0.48)
     assert untrained().stats["stopped"] == "budget"

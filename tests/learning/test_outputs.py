@@ -136,6 +136,7 @@ def test_what_cannot_be_held_is_named(make, message):
         Ansatz(HardConditions(problem), (output,))
 
 
+@pytest.mark.slow
 def test_a_network_is_fitted_with_what_holds_beside_its_conditions():
     problem = heat(lambda x: 1 + js.cos(np.pi * x), js.Neumann(0))  # insulated: its integral stays 1
     optimiser = js.learning.LevenbergMarquardt(steps=4, points=60)

@@ -135,6 +135,7 @@ class Cubic:
         return jnp.polyval(parameters["c"], z[0])
 
 
+@pytest.mark.slow
 def test_a_curriculum_ends_at_the_problem_and_starts_where_it_is_easy():
     decay = js.Equation(lambda u, rate: u.t + rate * u**3, name="decay")
     problem = js.Problem(decay, js.Box(t=(0, 1)), coefficients={"rate": 5.0}, initial={"u": 1.0})

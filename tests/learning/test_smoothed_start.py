@@ -23,6 +23,7 @@ def lift_of(problem, conditions):
     return lambda t, x: conditions.lift("u", {"t": t, "x": x}, problem.coefficients)
 
 
+@pytest.mark.slow
 def test_what_is_added_solves_the_heat_equation_and_starts_from_the_kink():
     problem = kinked()
     lift = lift_of(problem, SmoothedStart(problem))
@@ -67,6 +68,7 @@ def test_random_features_start_from_a_kink():
     assert float(solution.error_estimate) < 0.1
 
 
+@pytest.mark.slow
 def test_a_network_starts_from_a_kink():
     optimiser = js.learning.LevenbergMarquardt(steps=3, points=60)
     field = js.solve(kinked(), js.Neural(js.networks.MLP((4,)), optimiser=optimiser, grid=4, estimate=False)).field

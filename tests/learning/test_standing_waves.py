@@ -58,6 +58,7 @@ def test_a_membrane_has_sines_one_way_and_cosines_the_other():
     assert np.linalg.matrix_rank(values) == values.shape[1]
 
 
+@pytest.mark.slow
 def test_a_membrane_rings_at_its_frequency():
     solution = js.solve(membrane(), js.RandomFeatures(30, tolerance=1e-9, grid=8), ts=[0.0, 0.3])
     x, y = np.meshgrid(np.linspace(0, 1, 9), np.linspace(0, 2, 9), indexing="ij")

@@ -136,6 +136,7 @@ def test_loopless_ranges_of_the_core_model():
     np.testing.assert_allclose(found.maximum[2:], with_loops.maximum[index[2:]], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_cycles_are_taken_off():
     v = np.zeros(len(MODEL.reactions))
     base = np.asarray(js.metabolism.fba(MODEL).fluxes)

@@ -85,6 +85,7 @@ def test_keys_decide_the_parameters_of_every_part():
 WANTED = [(1, 1), (0, 2)]  # and all that is below them on the way
 
 
+@pytest.mark.slow
 def test_derivatives_by_taylor_rules_agree_with_nested_jvp():
     """`propagate` raises where an operation has no rule: none falls back. One compilation for all networks."""
     random = np.random.default_rng(0)

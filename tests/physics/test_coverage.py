@@ -27,6 +27,7 @@ def covered(method, noise, hidden, repetitions):
     return {name: count / repetitions for name, count in hits.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", [False, True], ids=["known noise", "estimated noise"])
 def test_intervals_of_a_learned_fit_cover(hidden):
     shares = covered(js.RandomFeatures(25), 0.03, hidden, 100)

@@ -62,6 +62,7 @@ def test_flows_agree_with_the_sign_turned_and_disagree_without():
     assert norm(by_exponax(w) - truth) > 0.1 * norm(truth)  # the control: their sign taken for ours
 
 
+@pytest.mark.slow
 def test_kolmogorov_flow_agrees_with_exponax():
     problem = js.problems.kolmogorov_flow(viscosity=0.05)
     stepper = js.stepper(problem, js.Spectral(N, dt=DT))

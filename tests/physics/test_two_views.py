@@ -239,6 +239,7 @@ def steady_residual(lines, problem, field, factor):
     return jnp.linalg.norm(linear + source) / jnp.linalg.norm(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_field_has_a_grid_residual_of_round_off(name):
     n, level = EXACT[name]

@@ -45,6 +45,7 @@ def test_a_smooth_field_has_a_cutoff():
         smooth_gaussian_field(jax.random.key(0), BOX, cutoff=0)
 
 
+@pytest.mark.slow
 def test_the_columns_data_converge_and_leave_at_the_wall():
     problem, ts, x = sorbing_column(jax.random.key(2)), np.array([50.0, 200.0, 500.0]), np.linspace(0, 1, 33)
     coarse, middle, fine = (
@@ -63,6 +64,7 @@ def test_the_columns_data_converge_and_leave_at_the_wall():
     assert fine.min() > 0
 
 
+@pytest.mark.slow
 def test_the_vortices_keep_their_mean_and_lose_enstrophy():
     problem = stirred_vorticity(jax.random.key(1))
     w = np.asarray(js.solve(problem, js.Spectral(n=32, dt=0.1, estimate=False), ts=[0.0, 1.0, 2.0])["w"])

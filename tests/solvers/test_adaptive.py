@@ -39,6 +39,7 @@ def points_in_time(problem, count=300):
     return np.interp(at, np.arange(len(nodes)), nodes)[:, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "method", "ratio"),  # how many times the error between saved times the estimate is
     [

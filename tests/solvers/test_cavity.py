@@ -77,6 +77,7 @@ def test_walls_are_held():
         np.testing.assert_allclose(wall[:, :3], 0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_vorticity_is_the_curl_of_a_solenoidal_velocity():
     _, _, _, w, u_x, u_y, v_x, v_y = at_points()(np.linspace(0.1, 0.9, 7), np.linspace(0.3, 0.95, 7)).T
     np.testing.assert_allclose(w, v_x - u_y, atol=1e-11)

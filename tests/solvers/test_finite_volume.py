@@ -113,6 +113,7 @@ def moment(method, ts=(0.0, 0.25, 0.5)):
     return output
 
 
+@pytest.mark.slow
 def test_gradients_in_both_modes_agree_with_differences():
     output = moment(fast(n=64, dt=0.01))
     point = (0.5, 1.0)
@@ -134,6 +135,7 @@ def test_forward_mode_and_vmap_pass_through_the_steps_that_are_found():
     assert float(slope) == pytest.approx(float((output(0.5 + 1e-6, 1.0) - output(0.5 - 1e-6, 1.0)) / 2e-6), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_gradient_through_the_implicit_steps_of_diffusion_sorption():
     problem, method = js.problems.diffusion_sorption(), fast(n=16, dt=10.0)
 

@@ -46,6 +46,7 @@ def test_chain_of_200_atoms_at_round_off_with_its_tangent_on_the_manifold():
     assert jnp.abs(momentum).max() < 1e-11
 
 
+@pytest.mark.slow
 def test_small_molecule_against_the_general_projection():
     """The same set and metric as nonlinear equalities, whose KKT matrices are dense, of the square roots and arccosines."""
     bonds, x = chain(5, seed=4)

@@ -124,6 +124,7 @@ def test_sets_that_do_not_meet(members):
     assert float(info.residual.min()) > 0.01
 
 
+@pytest.mark.slow
 def test_parts_and_entries():
     parts = c.Parts(
         {"shares": c.Simplex(), "field": c.Parts({"u": c.On(c.Ball(1.0), [0, -1]), "v": c.On(c.Simplex(), slice(1, 3))})}

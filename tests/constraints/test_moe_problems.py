@@ -62,6 +62,7 @@ def test_the_vortices_data_solve_the_equation_to_the_polynomials_accuracy():
     assert size(equation) < 0.05 * size(still)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", [COLUMN, VORTICES], ids=lambda s: s.name)
 def test_windows_add_up_and_reproduce_the_single_solve(setting):
     np.testing.assert_allclose(setting.windows.sum(axis=0), 1.0, atol=1e-14)

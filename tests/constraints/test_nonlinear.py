@@ -140,6 +140,7 @@ def test_thousands_of_starts_end_at_points_that_satisfy_the_kkt_conditions(equal
         assert (info.warm[1][:, 1:] >= 0).all()
 
 
+@pytest.mark.slow
 def test_members_far_apart_do_not_disturb_each_other_and_nan_stays_where_it_is():
     y = jnp.array([[3.0, 0.1], [0.0, 0.0], [jnp.nan, 1.0], [1e3, 2e3], [1e-9, 0.0]])
     constraint = Nonlinear(ellipsoid, data=jnp.array([2.0, 1.0]))

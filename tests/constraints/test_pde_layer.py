@@ -62,6 +62,7 @@ def slopes(given, direction, weights, exact):
     return tangent, jax.grad(lambda g: weights @ solved(g, exact)[0])(given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exact", [False, True])
 def test_an_exact_solution_in_the_span_is_found(exact):
     given = data() | {"partials": PARTIALS, "target": START}
@@ -73,6 +74,7 @@ def test_an_exact_solution_in_the_span_is_found(exact):
     assert float(layer(given, exact).violation(omega)) < 1e-12
 
 
+@pytest.mark.slow
 def test_linear_equations_take_one_factorisation_and_match_a_dense_solve():
     heat = js.problems.heat()
     points = {"t": T, "x": X}

@@ -161,6 +161,7 @@ def test_float32_is_feasible_to_its_own_rounding():
     np.testing.assert_allclose(np.abs(exact).max(axis=1), info.residual, atol=1e-8)  # the residual is the true one
 
 
+@pytest.mark.slow
 def test_sparse_rows_stay_sparse(data):
     numbers, y = data
     box = {name: numbers[name] for name in ("b", "lower", "upper")}
@@ -183,6 +184,7 @@ def test_prepared_and_warm_projections_are_the_same(data):
     assert warm.steps.sum() < 0.6 * info.steps.sum()
 
 
+@pytest.mark.slow
 def test_batches_of_matrices(data):
     numbers, y = data
     A = numbers["A"] + 0.1 * jnp.arange(B)[:, None, None]
@@ -270,6 +272,7 @@ def test_what_does_not_fit_is_refused_by_name(arguments, message):
         Polytope(**arguments)
 
 
+@pytest.mark.slow
 def test_a_warm_start_of_something_else_is_refused():
     y = jnp.array([0.9, 0.6, -0.4])
     simplex = Polytope(jnp.ones((1, 3)), jnp.ones(1), 0.0)

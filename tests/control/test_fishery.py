@@ -160,6 +160,7 @@ def test_who_knows_no_threshold_fishes_it_out(truth, table_of, simulate):
     assert abs(profit / simulate(published(truth))[0] - 0.22) <= 0.03
 
 
+@pytest.mark.slow
 def test_gaussian_process_programming_is_nearly_optimal_and_safe(truth, simulate):
     prior = lambda k: gamma.logpdf(k.length, 10.0, scale=10.0) + gamma.logpdf(k.noise, 5.0, scale=0.2)  # as published
     process = weighted(log_grid((0.5, 60.0), (0.02, 2.0), 20), *fishery_training_data(), prior)

@@ -168,6 +168,7 @@ def learnt(clinic, **options):
     return found, float(in_model), run
 
 
+@pytest.mark.slow
 def test_the_ensemble_learns_the_dynamics_where_the_data_are(clinic):
     data, model, history, _ = clinic
     assert history["loss"][-1] < 0.02

@@ -55,6 +55,7 @@ def test_whole_numbers_and_weights_cost_the_same():
     np.testing.assert_allclose(slope, (total(w + 1e-5 * d) - total(w - 1e-5 * d)) / 2e-5, rtol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["score", "through"])
 def test_policies_learn_the_best_chain(how):
     task = systems.letter_chain(price=0.1)

@@ -53,6 +53,7 @@ def test_the_total_relaxes_exactly_and_the_yield_counts_everything():
     assert abs(float(other.final.amounts[0] - run.final.amounts[0])) > 100
 
 
+@pytest.mark.slow
 def test_gradients_of_the_yield_in_feeds_and_kinetics():
     task = systems.metabolic_pathway(horizon=5, ticks=100, substeps=1)
 
@@ -71,6 +72,7 @@ def test_gradients_of_the_yield_in_feeds_and_kinetics():
     np.testing.assert_allclose(slopes[1], (total(feeds, 2.6 + h) - total(feeds, 2.6 - h)) / (2 * h), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_whole_feeds_are_learned_and_beat_the_best_constant_one():
     task = systems.metabolic_pathway(horizon=50, ticks=400, substeps=1)
     constant = jax.jit(jax.vmap(lambda u: js.control.rollout(task, lambda u, o: u, u).total))(jnp.arange(0.0, 1500.0, 25.0))

@@ -34,6 +34,7 @@ def series():
     return jnp.concatenate([starts[:, None], counts], axis=1), jnp.asarray(actions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sees", [False, True])
 def test_a_wholly_learned_metamodel_rests_where_it_should_under_controls_it_has_not_seen(series, sees):
     blank = metamodel(

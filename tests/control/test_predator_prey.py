@@ -179,6 +179,7 @@ def task_of(dynamics, parameters, init, **options):
     return numbers.hold_at({"sheep": 250.0, "wolves": 100.0}, dynamics=dynamics, parameters=parameters, init=init, **options)
 
 
+@pytest.mark.slow
 def test_agents_forward_metamodel_backward_with_whole_actions(init, tick):
     """The values are the agents', the gradient is that of the metamodel along them, through whole-number actions."""
     field = numbers.MechanisticPredatorPrey()

@@ -115,6 +115,7 @@ def test_where_the_critic_enters_and_where_not():
     close(slope_of(ends, window=6, endless=True), exact(ends, 6))
 
 
+@pytest.mark.slow
 def test_constraints_hold_and_cost_something():
     task = js.control.Task(
         dynamics=lambda p, s, a: s + a,

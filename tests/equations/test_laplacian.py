@@ -34,6 +34,7 @@ def test_an_unknown_may_have_the_name_of_a_numbered_coordinate():
     assert js.Equation(lambda x1: x1.t + x1, "x1").coordinates == ("t",)
 
 
+@pytest.mark.slow
 def test_rules_agree_with_the_hessian():
     with_time = lambda *x: network(*x) * x[0]
     for field, summed in ((network, (True,) * FEWEST), (with_time, (False, *[True] * (FEWEST - 2), False))):

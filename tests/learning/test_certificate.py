@@ -44,6 +44,7 @@ def test_the_growth_of_the_error_is_the_error():
     np.testing.assert_allclose(certificate.growth, error, rtol=0.05, atol=0.05 * error.max())
 
 
+@pytest.mark.slow
 def test_a_perturbed_field_is_noticed():
     """Negative control: a field that is wrong by one per cent is certified with one per cent, not with its small residual."""
 

@@ -178,6 +178,7 @@ def decay(rate=1.0):
     return js.Problem(DECAY, js.Box(t=(0, 1)), coefficients={"rate": rate}, initial={"u": 1.0})
 
 
+@pytest.mark.slow
 def test_a_target_and_a_number_of_steps_end_a_fit():
     descent = FirstOrder(optax.adam(0.1), steps=60, points=50, resample=5)
     solve = lambda budget: js.solve(decay(), js.Neural(Polynomial(), optimiser=descent, budget=budget, estimate=False)).stats

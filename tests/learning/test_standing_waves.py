@@ -33,6 +33,7 @@ def membrane():
     )
 
 
+@pytest.mark.slow
 def test_a_string_is_exact_to_round_off():
     problem = string(js.Dirichlet(0), lambda x: js.sin(2 * np.pi * x))
     solution = js.solve(problem, js.RandomFeatures(10, tolerance=1e-10))

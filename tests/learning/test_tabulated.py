@@ -76,6 +76,7 @@ def fitted(units):
     return fit(window(BURGERS, kappa=1.0), data, "kappa", js.RandomFeatures(units, scale=0.8, grid=8), positive="kappa")
 
 
+@pytest.mark.slow
 def test_derivatives_are_observations():
     inverse = fitted(120)
     low, high = map(float, inverse.interval(0.99)["kappa"])

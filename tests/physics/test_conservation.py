@@ -113,6 +113,7 @@ def test_taylor_green_enstrophy_decays_at_its_rate():
     assert enstrophy / enstrophy[0] == pytest.approx(np.exp(-4 * viscosity * np.asarray(solution.ts)), rel=1e-13)
 
 
+@pytest.mark.slow
 def test_energy_of_mixing_vortices_falls_by_what_viscosity_dissipates():
     solution, fields = saved("vortex_mixing", MIXING)
     energy, enstrophy = mean(fields["w"] * fields["psi"]) / 2, mean(fields["w"] ** 2) / 2

@@ -30,6 +30,7 @@ def grid(box, sizes):
 SLOW = pytest.mark.slow  # the compiler's seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [pytest.param(1, marks=SLOW), 2, pytest.param(3, marks=SLOW)])
 def test_two_grids_an_open_mesh_and_points_hold_one_function(d):
     f, sizes = series(d), (7, 10, 9)[:d]  # 7 = 2 * 3 + 1, the least
@@ -94,6 +95,7 @@ def start_of(key):
     return js.problems.random_fourier_series(key, js.problems.vortex_mixing().domain, cutoff=3)
 
 
+@pytest.mark.slow
 def test_problem_starts_from_a_series():
     start = start_of(jax.random.key(0))
     problem = starting_from(start)

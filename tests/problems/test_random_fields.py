@@ -28,6 +28,7 @@ def test_truncated_series_has_equal_variance_below_the_cutoff_and_no_mean():
     assert np.abs(np.mean(modes, axis=0)).max() < 0.01  # no preferred phase
 
 
+@pytest.mark.slow
 def test_truncated_series_is_normalised():
     one = P.random_fourier_series(jax.random.key(0), SQUARE, cutoff=4)
     assert float(jnp.abs(one.on_grid(32)).max()) == pytest.approx(1, abs=1e-12)

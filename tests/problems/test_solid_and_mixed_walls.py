@@ -115,6 +115,7 @@ def test_shapes_and_what_holds_on_them_are_part_of_the_identity():
     assert again.solids == problems[1].solids
 
 
+@pytest.mark.slow
 def test_staggered_takes_shapes_at_rest_and_refuses_other_conditions():
     times = [0.0, 0.1]
     method = js.Staggered(n=8, dt=0.05, estimate=False)

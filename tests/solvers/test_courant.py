@@ -8,6 +8,7 @@ import jaxsci as js
 from jaxsci.solvers.courant import speeds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "n", "dt", "expected"),
     [

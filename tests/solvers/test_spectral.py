@@ -73,6 +73,7 @@ def test_chosen_steps_pass_jit_vmap_and_forward_mode():
     assert float(slope) == pytest.approx(float(with_steps), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_chosen_steps_have_no_reverse_mode_and_say_what_has():
     with pytest.raises(TypeError, match=r"Give the step, js.Spectral\(n=..., dt=...\)"):
         jax.grad(final_sum)(0.1)

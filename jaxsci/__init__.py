@@ -12,6 +12,7 @@ The tour, in the order of use:
 - the pure core beneath: `residual(problem)(field, coefficients, points)`, `stepper(problem, method)`, `rollout` and,
   for long ones that go to a file, `stream` and `read_trajectory`.
 - `networks`, `learning`: what `Neural` is put together from.
+- `surrogates`: steppers learned from a solver's trajectories, and the plain baselines that they must beat.
 - `constraints`: sets of points with exact, differentiable projections, ``js.constraints.project(constraint, y)``.
 - `metabolism`: flux balance in batches and with gradients, ``js.metabolism.fba(model)``, its family, dynamics and kinetics.
 - `control`: tasks and policies: rollouts through solvers, surrogates and agents, their gradients, and the algorithms on top.
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; the same names as _WHER
     from jaxsci import networks as networks
     from jaxsci import problems as problems
     from jaxsci import solvers as solvers
+    from jaxsci import surrogates as surrogates
     from jaxsci.compare import Report as Report
     from jaxsci.compare import compare as compare
     from jaxsci.compare import read_reference as read_reference
@@ -89,6 +91,7 @@ _FOLDERS = (
     "networks",
     "problems",
     "solvers",
+    "surrogates",
 )  # compare can be called
 _WHERE = {
     "jaxsci.compare": ("Report", "read_reference", "relative_l2"),

@@ -21,6 +21,7 @@ ORDER = (
     ("solvers", "networks"),
     ("constraints",),
     ("learning", "control", "metabolism"),
+    ("surrogates",),
     ("compare",),
     ("cli",),
 )

@@ -47,6 +47,7 @@ FOLDERS = {
     "networks": 10,
     "problems": 30,
     "solvers": 30,
+    "surrogates": 10,
 }  # fewest lines
 
 

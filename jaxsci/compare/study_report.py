@@ -1,0 +1,157 @@
+"""What a study of solver against surrogates found: plain numbers and arrays, from which every form of the report is made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+Family = Literal["solver", "surrogate", "baseline"]
+
+
+class Interval(NamedTuple):
+    """An estimate with its 5 and 95 per cent bounds (bootstrap over initial conditions)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One stepper on the scored starts: a rung of the solver's ladder, a surrogate's seed, or a baseline.
+
+    Attributes:
+      name: of the candidate, the same for its seeds and its rungs ("FNO", "ETDRK4").
+      family: of the candidate.
+      detail: what tells it from others of the name, as text: "n = 32, dt = 1/16", "seed 1".
+      resolution, dt: grid intervals per axis and step; None where it has none.
+      seed: of its training; None where nothing was drawn.
+      errors: ``[starts]``, the score of each start over the horizon: the mean over saves of the nRMSE; inf where it blew up.
+      growth: ``[saves]``, the median over starts of the nRMSE at each save (the start itself left out).
+      seconds: by batch size, wall seconds of the rollout PER TRAJECTORY: the least of several, in turns with the others,
+        without compilation.
+      cpu_seconds: the same in processor time.
+      compile_seconds: tracing and compiling, of the rollout.
+      data_seconds, training_seconds, tuning_seconds: what it cost before its first trajectory.
+      parameters: how many numbers were learned.
+      metrics: by name, one number each: "correlation_time", "valid_prediction_time", "spectrum_error", "conservation_drift",
+        "residual", "blown_up" (share of starts), "gradient_error", ...; NaN where it has none.
+    """
+
+    name: str
+    family: Family
+    detail: str
+    resolution: int | None
+    dt: float | None
+    seed: int | None
+    errors: np.ndarray
+    growth: np.ndarray
+    seconds: Mapping[int, float]
+    cpu_seconds: Mapping[int, float]
+    compile_seconds: float
+    data_seconds: float = 0.0
+    training_seconds: float = 0.0
+    tuning_seconds: float = 0.0
+    parameters: int = 0
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def error(self) -> float:
+        """The mean over starts; inf where one blew up."""
+        return float(np.mean(self.errors))
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """One surrogate (all its seeds) against the ladder, at one batch size.
+
+    Attributes:
+      name, batch: of the candidate, and trajectories at a time.
+      error: of the surrogate.
+      speed_ratio: seconds of the solver at the surrogate's error over the surrogate's seconds; above 1 the surrogate is faster.
+        NaN where the ladder does not reach that error, either way: see `censored`.
+      censored: "" or how the ratio is bounded: "below" (even the coarsest rung is more accurate than the surrogate, so that the
+        ratio is at most the printed one) or "above" (no rung is as accurate).
+      error_ratio: the surrogate's error over that of the solver in the same time; below 1 the surrogate is more accurate.
+      break_even: trajectories after which data, training and tuning are paid back; inf is "never".
+      upfront_seconds: data + training + tuning.
+    """
+
+    name: str
+    batch: int
+    error: Interval
+    speed_ratio: Interval
+    censored: str
+    error_ratio: Interval
+    break_even: Interval
+    upfront_seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Shift:
+    """Errors under another distribution than that of the training: other coefficients, a longer time, a larger box.
+
+    Attributes:
+      name: as text, "viscosity 0.005", "twice the time", "twice the box".
+      errors: by candidate (name, and for the solver "ETDRK4, n = 32"), ``[starts]``; a candidate that cannot do it is left out.
+      reasons: by candidate, why it was left out.
+    """
+
+    name: str
+    errors: Mapping[str, np.ndarray]
+    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """One scored start for the pictures: the scalar that is shown, on the scoring grid.
+
+    Attributes:
+      title: of the scalar, "vorticity w".
+      ts: ``[saves]``, the start included.
+      axes: by name, the grid.
+      truth: ``[saves, *space]``.
+      fields: by candidate, the same; NaN after it blew up.
+    """
+
+    title: str
+    ts: np.ndarray
+    axes: Mapping[str, np.ndarray]
+    truth: np.ndarray
+    fields: Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyReport:
+    """The whole outcome.
+
+    Attributes:
+      name: of the study.
+      problem: one member of its family, a `jaxsci.Problem`.
+      settings: what was asked for, as plain JSON values: resolutions, dt, steps, numbers of runs, seeds, budgets.
+      ts: ``[saves]``, times of `Measurement.growth`.
+      truth: what the truth is, as text, and its own error in the unit of the scores.
+      truth_error: of the truth, from a finer run.
+      measurements: of the ladder (at least five rungs), the surrogates and the baselines.
+      verdicts: of each surrogate at each batch size.
+      shifts: out of distribution.
+      gallery: what to draw.
+      environment: machine, versions, load, precision.
+      notes: sentences that a reader must know: what was cut, what failed and why.
+    """
+
+    name: str
+    problem: Any
+    settings: Mapping[str, Any]
+    ts: np.ndarray
+    truth: str
+    truth_error: float
+    measurements: tuple[Measurement, ...]
+    verdicts: tuple[Verdict, ...]
+    shifts: tuple[Shift, ...]
+    gallery: Gallery
+    environment: Mapping[str, Any]
+    notes: tuple[str, ...] = ()

@@ -15,6 +15,8 @@ from jaxsci.compare.metrics import correlation as correlation
 from jaxsci.compare.metrics import relative_l2 as relative_l2
 from jaxsci.compare.reference_file import ReferenceFileError as ReferenceFileError
 from jaxsci.compare.reference_file import read_reference as read_reference
+from jaxsci.compare.sweep import Swept as Swept
+from jaxsci.compare.sweep import sweep as sweep
 
 
 class _Callable(types.ModuleType):

@@ -24,3 +24,4 @@ from jaxsci.equations.expression import tanh as tanh
 from jaxsci.equations.expression import unknown as unknown
 from jaxsci.equations.partials import partial_derivatives as partial_derivatives
 from jaxsci.equations.residual import residual as residual
+from jaxsci.equations.text import function_of_text as function_of_text

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib
+import inspect
 import json
 import math
 import os
@@ -81,6 +84,18 @@ def versions(*packages: str) -> dict[str, str | None]:
         except PackageNotFoundError:
             found[package] = None
     return found
+
+
+def groups_of(area: str, names: Sequence[str]) -> dict[str, Group]:
+    """By name, the rows of the file ``<area>_<name>.py`` beside this one: those of its functions ``rows_...``, in their order."""
+
+    def group(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+        module = importlib.import_module(f"{area}_{name}")
+        for found, rows in vars(module).items():
+            if found.startswith("rows_") and inspect.isfunction(rows) and rows.__module__ == module.__name__:
+                yield from rows(options)
+
+    return {name: functools.partial(group, name) for name in names}
 
 
 def run(

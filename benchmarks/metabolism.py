@@ -13,20 +13,14 @@ those of the peer, in this process, which should be pinned to one core (``taskse
 
 from __future__ import annotations
 
-import argparse
-import functools
-import importlib
-import inspect
 import os
-from collections.abc import Iterator
-from typing import Any
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # before any library reads them
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
 import jax
-from command import run
+from command import groups_of, run
 
 jax.config.update("jax_enable_x64", True)
 
@@ -34,13 +28,5 @@ PACKAGES = ("jaxsci", "jax", "jaxlib", "diffrax", "cobra", "osqp", "libroadrunne
 GROUPS = ("fba", "genome", "moma", "dynamic", "kinetics", "learning", "sampling")
 
 
-def group(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The rows of a neighbouring file, in its order."""
-    module = importlib.import_module(f"metabolism_{name}")
-    for found, rows in vars(module).items():
-        if found.startswith("rows_") and inspect.isfunction(rows) and rows.__module__ == module.__name__:
-            yield from rows(options)
-
-
 if __name__ == "__main__":
-    run(__doc__, {name: functools.partial(group, name) for name in GROUPS}, PACKAGES)
+    run(__doc__, groups_of("metabolism", GROUPS), PACKAGES)

@@ -48,7 +48,7 @@ def function_of_text(text: str | Sequence[str]) -> Callable[..., Any]:
         return found[0] if isinstance(text, str) else found
 
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
-    function.__signature__ = inspect.Signature(parameters)  # ty: ignore[unresolved-attribute]
+    function.__signature__ = inspect.Signature(parameters)  # ty: ignore[missing-attribute]
     function.__name__ = "<lambda>"
     return function
 

@@ -19,11 +19,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import scipy.sparse
 
-from jaxsci.metabolism.fba import start_of
 from jaxsci.metabolism.linear_program import INFEASIBLE, OPTIMAL, STATUS
 from jaxsci.metabolism.model import Nominal, StoichiometricModel
 from jaxsci.metabolism.names import unknown
 from jaxsci.metabolism.network import Network
+from jaxsci.metabolism.optimum import start_of
 from jaxsci.metabolism.presolve import Presolved, presolve
 from jaxsci.metabolism.summary import aligned
 from jaxsci.metabolism.value_function import solve_batch

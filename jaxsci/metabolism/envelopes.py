@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import results_are_traced
-from jaxsci.metabolism.fba import fba, numbers
+from jaxsci.metabolism.fba import fba
 from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.optimum import numbers
 from jaxsci.metabolism.variability import flux_variability
 
 _AT_ONCE = 8

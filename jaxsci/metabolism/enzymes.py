@@ -15,10 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import check_keys, is_traced
-from jaxsci.metabolism.fba import numbers
 from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, OPTIMAL, maximise
 from jaxsci.metabolism.model import StoichiometricModel
-from jaxsci.metabolism.optimum import batched, nan_unless, with_row
+from jaxsci.metabolism.optimum import batched, nan_unless, numbers, with_row
 from jaxsci.metabolism.presolve import presolve
 from jaxsci.metabolism.split_program import joined, split_bounds, split_matrix, split_start
 

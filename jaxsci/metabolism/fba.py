@@ -5,19 +5,15 @@ max c.v     with     S v = 0,     lower <= v <= upper
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, OPTIMAL, STATUS, UNBOUNDED, maximise, starting_vertex
-from jaxsci.metabolism.model import Nominal, StoichiometricModel
-from jaxsci.metabolism.network import Network
-from jaxsci.metabolism.presolve import Presolved, presolve
+from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, OPTIMAL, STATUS, UNBOUNDED
+from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.optimum import Optimum, is_known, nan_unless, numbers, optimum_of
 from jaxsci.metabolism.regularised import regularised_fluxes
-from jaxsci.metabolism.starting_vertex import Start, slack_start
 
 
 class FluxBalance(NamedTuple):
@@ -33,7 +29,7 @@ class FluxBalance(NamedTuple):
     unbounded_ray: Any  # [..., reactions]: where unbounded, a direction with S v = 0 that improves for ever; else 0
     steps: Any  # pivots
 
-    def check(self, names: Any = None) -> FluxBalance:
+    def check(self) -> FluxBalance:
         """Itself, if every member has an optimum.
 
         Raises:
@@ -43,9 +39,7 @@ class FluxBalance(NamedTuple):
         wrong = np.argwhere(status != OPTIMAL)
         if len(wrong):
             first = tuple(int(i) for i in wrong[0])
-            label = (
-                "the programme" if not np.ndim(self.status) else f"member {names[first[0]] if names is not None else first}"
-            )
+            label = f"member {first}" if np.ndim(self.status) else "the programme"
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             cure = {
                 INFEASIBLE: "no flux meets all bounds: open an uptake, or lower a demand (farkas_ray names the metabolites)",
@@ -99,44 +93,40 @@ def fba(
     lower, upper, objective = numbers(model, lower, upper, objective)
     if regularisation is not None:
         return _regularised(model, lower, upper, objective, regularisation)
-    small = presolve(model.network)
-    low, high, whole = small.reduce_bounds(lower, upper)
-    found = maximise(small.reduce_objective(objective), small.A, low, high, start=start_of(model.network, model.nominal))
-    status = jnp.where(whole, found.status, INFEASIBLE)
-    known = ~(jnp.isnan(lower) | jnp.isnan(upper)).any(-1) & jnp.isfinite(objective).all(-1)
-    status = jnp.where(known, status, NOT_FINITE)
-    return _answer(small, lower, upper, objective, found, status, whole)
+    return _answer(optimum_of(model, lower, upper, objective), lower, upper, objective)
 
 
-def _answer(small: Presolved, lower: Any, upper: Any, objective: Any, found: Any, status: Any, whole: Any) -> FluxBalance:
+def _answer(best: Optimum, lower: Any, upper: Any, objective: Any) -> FluxBalance:
     """The optimum of the presolved programme as fluxes and prices of the network."""
-    optimal = (status == OPTIMAL)[..., None]
-    keep = lambda x: jnp.where(optimal, x, 0.0)  # noqa: E731
-    nan = lambda x: jnp.where(optimal, x, jnp.nan)  # noqa: E731
+    small, found, status = best.presolved, best.found, best.status
+    optimal = status == OPTIMAL
+    keep = lambda x: jnp.where(optimal[..., None], x, 0.0)  # noqa: E731
     fluxes = small.expand(keep(found.x))
-    prices, costs = small.expand_duals(keep(found.row_prices), keep(found.reduced_costs), lower, upper, objective)
-    rows = small.A.shape[1]
+    rows, columns = small.A.shape  # where presolve left no row, the programme has one of zeros
+    prices, costs = small.expand_duals(
+        keep(found.row_prices[..., :rows]), keep(found.reduced_costs), lower, upper, objective
+    )
     infeasible, endless = (status == INFEASIBLE)[..., None], (status == UNBOUNDED)[..., None]
-    pi = jnp.where(infeasible, -found.ray[..., rows:], 0.0)
+    pi = jnp.where(infeasible, -found.ray[..., columns : columns + rows], 0.0)
     from_rows, _ = small.expand_duals(pi, -pi @ jnp.asarray(small.A, pi.dtype), lower, upper, jnp.zeros_like(lower))
     from_bounds, _ = small.conflict(lower, upper)
-    crossed = (jnp.abs(pi).max(-1, keepdims=True, initial=0.0) == 0) | ~whole[..., None]
+    crossed = (jnp.abs(pi).max(-1, keepdims=True, initial=0.0) == 0) | best.crossed[..., None]
     farkas = jnp.where(infeasible, jnp.where(crossed, from_bounds, from_rows), 0.0)
     return FluxBalance(
-        objective=nan(found.value[..., None])[..., 0],
-        fluxes=nan(fluxes),
-        shadow_prices=nan(prices),
-        reduced_costs=nan(costs),
+        objective=nan_unless(optimal, found.value),
+        fluxes=nan_unless(optimal, fluxes),
+        shadow_prices=nan_unless(optimal, prices),
+        reduced_costs=nan_unless(optimal, costs),
         status=status,
-        gap=nan(found.gap[..., None])[..., 0],
+        gap=nan_unless(optimal, found.gap),
         farkas_ray=farkas,
-        unbounded_ray=jnp.where(endless, small.expand(jnp.where(endless, found.ray[..., :rows], 0.0)), 0.0),
+        unbounded_ray=jnp.where(endless, small.expand(jnp.where(endless, found.ray[..., :columns], 0.0)), 0.0),
         steps=found.steps,
     )
 
 
 def _regularised(model: StoichiometricModel, lower: Any, upper: Any, objective: Any, strength: Any) -> FluxBalance:
-    known = ~(jnp.isnan(lower) | jnp.isnan(upper)).any(-1) & jnp.isfinite(objective).all(-1)
+    known = is_known(lower, upper, objective)
     found = regularised_fluxes(model.network, lower, upper, jnp.where(known[..., None], objective, 0.0), strength)
     fluxes, prices = found.fluxes, found.shadow_prices
     value = (objective * fluxes).sum(-1)
@@ -146,40 +136,3 @@ def _regularised(model: StoichiometricModel, lower: Any, upper: Any, objective: 
     no_ray = jnp.zeros_like(prices), jnp.zeros_like(fluxes)
     status = jnp.where(known, found.status, NOT_FINITE)
     return FluxBalance(value, fluxes, prices, costs, status, gap, *no_ray, found.steps)
-
-
-def numbers(model: StoichiometricModel, lower: Any, upper: Any, objective: Any) -> tuple[Any, Any, Any]:
-    """Bounds and objective, of the model where not given, as arrays of one shape and one floating dtype."""
-    n = len(model.reactions)
-    given = {"lower": lower, "upper": upper, "objective": objective}
-    values = {name: getattr(model, name) if value is None else value for name, value in given.items()}
-    arrays = {name: value for name, value in values.items() if isinstance(value, jax.Array)}
-    dtype = jnp.result_type(*(a.dtype for a in arrays.values())) if arrays else jnp.result_type(float)
-    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
-    for name, value in values.items():
-        if np.ndim(value) and np.shape(value)[-1] != n:
-            raise ValueError(f"fba: {name} is [..., {n} reactions], got shape {list(np.shape(value))}.")
-        if not isinstance(value, jax.Array) and np.isnan(np.asarray(value, float)).any():
-            raise ValueError(f"fba: {name} has an entry that is not a number; infinite bounds mean unbounded.")
-    batch = jnp.broadcast_shapes(*(np.shape(v)[:-1] for v in values.values()), ())
-    lower, upper, objective = (jnp.broadcast_to(jnp.asarray(v, dtype), (*batch, n)) for v in values.values())
-    return lower, upper, objective
-
-
-@functools.lru_cache(maxsize=64)
-def start_of(network: Network, nominal: Nominal | None) -> Start:
-    """Where searches on a presolved network start: at the optimum of the numbers that the model was first made of."""
-    small = presolve(network)
-    if nominal is None or not small.A.size:
-        return slack_start(small.A)
-    kept = small.group >= 0
-    group, inverse = small.group[kept], 1 / small.ratio[kept]
-    with np.errstate(invalid="ignore"):
-        ends = np.stack([nominal.lower[kept] * inverse, nominal.upper[kept] * inverse])
-    low, high = np.full(small.A.shape[1], -np.inf), np.full(small.A.shape[1], np.inf)
-    np.maximum.at(low, group, ends.min(0))
-    np.minimum.at(high, group, ends.max(0))
-    cost = np.bincount(group, small.ratio[kept] * nominal.objective[kept], len(low))
-    if not (low <= high).all():
-        return slack_start(small.A)
-    return starting_vertex(small.A, cost, low, high)

@@ -96,8 +96,6 @@ def maximise(
         found = maximise(c, np.zeros((*A.shape[:-2], 1, n)), lower, upper, primal=primal)
         return found._replace(row_prices=found.row_prices[..., :0], ray=found.ray[..., :n])
     dtype = jnp.result_type(float, *(x for x in (c, A, lower, upper, row_lower, row_upper) if isinstance(x, jax.Array)))
-    if all(not isinstance(x, jax.Array) for x in (c, A, lower, upper)):
-        dtype = jnp.result_type(float)
     lower, upper = _joined(A, lower, upper, row_lower, row_upper, jnp, dtype)
     cost = jnp.concatenate(
         [jnp.broadcast_to(jnp.asarray(c, dtype), (*np.shape(c)[:-1], n)), jnp.zeros((*np.shape(c)[:-1], m), dtype)], -1

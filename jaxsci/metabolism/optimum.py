@@ -10,36 +10,82 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci.metabolism.fba import numbers, start_of
-from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, LinearSolution, maximise
-from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, LinearSolution, maximise, starting_vertex
+from jaxsci.metabolism.model import Nominal, StoichiometricModel
+from jaxsci.metabolism.network import Network
 from jaxsci.metabolism.presolve import Presolved, presolve
 from jaxsci.metabolism.simplex import Basis
-from jaxsci.metabolism.starting_vertex import Start
+from jaxsci.metabolism.starting_vertex import Start, slack_start
 
 
 class Optimum(NamedTuple):
-    """Flux balance of one model in presolved variables."""
+    """Flux balance in presolved variables, of one model or of a batch."""
 
     presolved: Presolved
-    cost: Any  # [n'] weights, and bounds
+    cost: Any  # [..., n'] weights, and bounds
     lower: Any
     upper: Any
     found: LinearSolution
     status: Any  # of the model: a bound that crosses another, or is NaN, counts
+    crossed: Any  # bounds that presolve merged leave no flux
 
 
 def optimum(model: StoichiometricModel) -> Optimum:
     """The vertex that `fba` finds, before it is written in fluxes. Of one model; a batch goes through `batched`."""
-    lower, upper, objective = numbers(model, None, None, None)
+    return optimum_of(model, *numbers(model, None, None, None))
+
+
+def optimum_of(model: StoichiometricModel, lower: Any, upper: Any, objective: Any) -> Optimum:
+    """The same for other numbers, ``[..., reactions]``."""
     small = presolve(model.network)
     low, high, whole = small.reduce_bounds(lower, upper)
     cost = small.reduce_objective(objective)
     start = start_of(model.network, model.nominal) if len(small.A) else None
     found = maximise(cost, rows_of(small), low, high, start=start)
-    known = ~(jnp.isnan(lower) | jnp.isnan(upper)).any(-1) & jnp.isfinite(objective).all(-1)
-    status = jnp.where(known, jnp.where(whole, found.status, INFEASIBLE), NOT_FINITE)
-    return Optimum(small, cost, low, high, found, status)
+    status = jnp.where(is_known(lower, upper, objective), jnp.where(whole, found.status, INFEASIBLE), NOT_FINITE)
+    return Optimum(small, cost, low, high, found, status, ~whole)
+
+
+def is_known(lower: Any, upper: Any, objective: Any) -> Any:
+    """Whether a member's numbers are numbers; bounds may be infinite."""
+    return ~(jnp.isnan(lower) | jnp.isnan(upper)).any(-1) & jnp.isfinite(objective).all(-1)
+
+
+def numbers(model: StoichiometricModel, lower: Any, upper: Any, objective: Any) -> tuple[Any, Any, Any]:
+    """Bounds and objective, of the model where not given, as arrays of one shape and one floating dtype."""
+    n = len(model.reactions)
+    given = {"lower": lower, "upper": upper, "objective": objective}
+    values = {name: getattr(model, name) if value is None else value for name, value in given.items()}
+    arrays = {name: value for name, value in values.items() if isinstance(value, jax.Array)}
+    dtype = jnp.result_type(*(a.dtype for a in arrays.values())) if arrays else jnp.result_type(float)
+    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+    for name, value in values.items():
+        if np.ndim(value) and np.shape(value)[-1] != n:
+            raise ValueError(f"fba: {name} is [..., {n} reactions], got shape {list(np.shape(value))}.")
+        if not isinstance(value, jax.Array) and np.isnan(np.asarray(value, float)).any():
+            raise ValueError(f"fba: {name} has an entry that is not a number; infinite bounds mean unbounded.")
+    batch = jnp.broadcast_shapes(*(np.shape(v)[:-1] for v in values.values()), ())
+    lower, upper, objective = (jnp.broadcast_to(jnp.asarray(v, dtype), (*batch, n)) for v in values.values())
+    return lower, upper, objective
+
+
+@functools.lru_cache(maxsize=64)
+def start_of(network: Network, nominal: Nominal | None) -> Start:
+    """Where searches on a presolved network start: at the optimum of the numbers that the model was first made of."""
+    small = presolve(network)
+    if nominal is None or not small.A.size:
+        return slack_start(small.A)
+    kept = small.group >= 0
+    group, inverse = small.group[kept], 1 / small.ratio[kept]
+    with np.errstate(invalid="ignore"):
+        ends = np.stack([nominal.lower[kept] * inverse, nominal.upper[kept] * inverse])
+    low, high = np.full(small.A.shape[1], -np.inf), np.full(small.A.shape[1], np.inf)
+    np.maximum.at(low, group, ends.min(0))
+    np.minimum.at(high, group, ends.max(0))
+    cost = np.bincount(group, small.ratio[kept] * nominal.objective[kept], len(low))
+    if not (low <= high).all():
+        return slack_start(small.A)
+    return starting_vertex(small.A, cost, low, high)
 
 
 def batched(solve: Callable[..., Any], model: StoichiometricModel, *more: Any, one_by_one: bool = False) -> Any:

@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci.metabolism.fba import numbers
 from jaxsci.metabolism.linear_program import INFEASIBLE, OPTIMAL, maximise
 from jaxsci.metabolism.model import StoichiometricModel
-from jaxsci.metabolism.optimum import batched, nan_unless, optimum, places, rows_of, start_at
+from jaxsci.metabolism.optimum import batched, nan_unless, numbers, optimum, places, rows_of, start_at
 
 _UNIT = 0.01  # the length of db: free variables of a programme may become 1e5 times as large
 

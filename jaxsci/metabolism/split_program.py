@@ -16,11 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci.metabolism.fba import start_of
 from jaxsci.metabolism.linear_program import starting_vertex
 from jaxsci.metabolism.model import Nominal
 from jaxsci.metabolism.network import Network
-from jaxsci.metabolism.optimum import rows_of, weights
+from jaxsci.metabolism.optimum import rows_of, start_of, weights
 from jaxsci.metabolism.presolve import presolve
 from jaxsci.metabolism.starting_vertex import Start, slack_start
 

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import is_traced
-from jaxsci.metabolism.fba import numbers
 from jaxsci.metabolism.model import StoichiometricModel
 from jaxsci.metabolism.names import unknown
+from jaxsci.metabolism.optimum import numbers
 
 GAS_CONSTANT = 8.31446261815324e-3  # kJ/mol/K
 

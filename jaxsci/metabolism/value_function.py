@@ -25,10 +25,10 @@ import numpy as np
 import scipy.optimize
 import scipy.sparse
 
-from jaxsci.metabolism.fba import start_of
 from jaxsci.metabolism.linear_program import INFEASIBLE, MAX_STEPS, OPTIMAL, UNBOUNDED, maximise
 from jaxsci.metabolism.model import Nominal, StoichiometricModel
 from jaxsci.metabolism.network import Network
+from jaxsci.metabolism.optimum import start_of
 from jaxsci.metabolism.presolve import presolve
 
 _BATCH = 32  # programmes solved at a time

@@ -249,8 +249,6 @@ def test_check_names_the_member_and_the_cure(case):
     result = js.metabolism.FluxBalance(*found)
     with pytest.raises(RuntimeError, match=r"member \(26,\) \(and 5 more\) is infeasible: no flux meets all bounds: open"):
         result.check()
-    with pytest.raises(RuntimeError, match="member m26"):
-        result.check([f"m{k}" for k in range(B)])
 
 
 def test_wrong_input_is_named():

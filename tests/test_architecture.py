@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Who may import whom: a part may import what stands in an earlier line, and itself. Parts of one line are strangers.
 ORDER = (
-    ("_checks", "_types"),
+    ("_checks", "_types", "_command"),
     ("_timing",),
     ("equations",),
     ("problems",),
@@ -23,6 +23,7 @@ ORDER = (
     ("learning", "control", "metabolism"),
     ("surrogates",),
     ("compare",),
+    ("doctor",),
     ("cli",),
 )
 LAYER = {part: layer for layer, parts in enumerate(ORDER) for part in parts}

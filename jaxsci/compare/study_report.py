@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 Family = Literal["solver", "surrogate", "baseline"]
+RUNGS = 5  # the fewest grids of the solver that a report may hold
 
 
 class Interval(NamedTuple):
@@ -72,9 +73,9 @@ class Verdict:
       name, batch: of the candidate, and trajectories at a time.
       error: of the surrogate.
       speed_ratio: seconds of the solver at the surrogate's error over the surrogate's seconds; above 1 the surrogate is faster.
-        NaN where the ladder does not reach that error, either way: see `censored`.
+        A bound where the ladder does not reach that error, see `censored`; NaN where the surrogate blew up.
       censored: "" or how the ratio is bounded: "below" (even the coarsest rung is more accurate than the surrogate, so that the
-        ratio is at most the printed one) or "above" (no rung is as accurate).
+        ratio is at most the printed one) or "above" (no rung is as accurate, and it is at least the printed one).
       error_ratio: the surrogate's error over that of the solver in the same time; below 1 the surrogate is more accurate.
       break_even: trajectories after which data, training and tuning are paid back; inf is "never".
       upfront_seconds: data + training + tuning.
@@ -141,6 +142,9 @@ class StudyReport:
       gallery: what to draw.
       environment: machine, versions, load, precision.
       notes: sentences that a reader must know: what was cut, what failed and why.
+    Raises:
+      ValueError: there is a surrogate, and the solver's rungs have fewer than five resolutions: without its own coarse grids a
+        surrogate is compared with nothing.
     """
 
     name: str
@@ -155,3 +159,11 @@ class StudyReport:
     gallery: Gallery
     environment: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        rungs = {m.resolution for m in self.measurements if m.family == "solver"}
+        if any(m.family == "surrogate" for m in self.measurements) and len(rungs) < RUNGS:
+            raise ValueError(
+                f"StudyReport {self.name!r}: the solver is there at {len(rungs)} resolutions, and {RUNGS} or more are needed: "
+                "without its own coarse grids a surrogate is compared with nothing."
+            )

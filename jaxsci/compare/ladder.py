@@ -1,0 +1,163 @@
+"""The ladder: the strongest solver at several resolutions, each with the largest step that it can take.
+
+A solver that is timed at the step of the truth loses against a surrogate by an accident. Here every rung has a step of its own,
+found by bisection on starts that are not scored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxsci._types import Progress
+from jaxsci.compare.measure import Candidate, Scored, errors_of, search_rollouts
+from jaxsci.problems import Problem, stepper
+from jaxsci.solvers import Spectral, Stepper
+
+
+class LargestStep(NamedTuple):
+    """The fewest steps between two saves.
+
+    Attributes:
+      substeps: with which the error is at most `tolerance` above that of small steps.
+      error: then, of the starts of the search.
+      stable_substeps: with which the fields stay finite, at most `substeps`.
+      stable_error: then.
+      small_error: with small steps, what is left is the error of the grid.
+    """
+
+    substeps: int
+    error: float
+    stable_substeps: int
+    stable_error: float
+    small_error: float
+
+
+def fewest_substeps(error_of: Callable[[int], float], *, tolerance: float = 0.1, most: int = 4096) -> LargestStep | None:
+    """The fewest substeps at which steps cost at most a tenth of the error, by doubling and then bisection.
+
+    Substeps are doubled until two doublings more change the error by less than the tolerance; the error E of the last is that
+    of small steps. Bisection between the powers of two then finds the fewest substeps with an error of at most
+    (1 + tolerance) E, and the fewest with a finite one. Both are taken to hold for all larger numbers.
+
+    Args:
+      error_of: from a number of substeps to an error, inf where the rollout is not finite.
+      tolerance: share of the error that the steps may cost.
+      most: substeps that are tried.
+    Returns:
+      A `LargestStep`; None where the error does not settle by `most`.
+    Example:
+      >>> from jaxsci.compare.ladder import fewest_substeps
+      >>> found = fewest_substeps(lambda m: float("inf") if m < 3 else 1e-3 + m**-4.0)  # 1e-3 is the error of the grid
+      >>> found.substeps, found.stable_substeps  # 10**-4 is a tenth of 1e-3
+      (10, 3)
+    """
+    known: dict[int, float] = {}
+
+    def error(m: int) -> float:
+        if m not in known:
+            value = float(error_of(m))
+            known[m] = value if not math.isnan(value) else math.inf
+        return known[m]
+
+    m = 1
+    while True:
+        if 4 * m > most:
+            return None
+        small = error(4 * m) if math.isfinite(error(m)) and math.isfinite(error(2 * m)) else math.inf
+        if math.isfinite(small) and max(error(m), error(2 * m)) <= (1 + tolerance) * small:
+            break
+        m *= 2
+    goal = (1 + tolerance) * small
+
+    def first(is_good: Callable[[int], bool]) -> int:
+        low, high = 0, min(k for k in known if k <= m and is_good(k))
+        low = max((k for k in known if k < high and not is_good(k)), default=0)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if is_good(middle) else (middle, high)
+        return high
+
+    accurate = first(lambda k: error(k) <= goal)
+    stable = first(lambda k: math.isfinite(error(k)))
+    return LargestStep(accurate, error(accurate), stable, error(stable), small)
+
+
+def largest_stable_step(
+    n: int, starts: Scored, *, order: int = 4, tolerance: float = 0.1, most: int = 4096
+) -> LargestStep | None:
+    """The largest step dt / m of a grid, m whole, that is stable and costs at most a tenth of its error.
+
+    "Stable" is that the rollouts of all starts stay finite over the horizon. The error is the mean over starts and saves of the
+    nRMSE against the truth. See `fewest_substeps` for the search.
+
+    Args:
+      n: grid intervals per axis.
+      starts: to roll out, with their truth: others than those that are scored. The step is the same for all of them.
+      order: of the solver.
+      tolerance, most: as of `fewest_substeps`.
+    Returns:
+      A `LargestStep`, None where the error does not settle: the truth is no solution of this problem, or the grid is useless.
+    Reference: McGreivy & Hakim (2024), Nature Machine Intelligence 6, 1256: a baseline is to be run at its own best settings.
+    """
+
+    def error_of(m: int) -> float:
+        return float(np.mean(errors_of(search_rollouts(_Make(n, starts.dt / m, order), starts, m), starts)))
+
+    return fewest_substeps(error_of, tolerance=tolerance, most=most)
+
+
+def ladder(
+    probes: Scored, sizes: Sequence[int], *, order: int = 4, tolerance: float = 0.1, progress: Progress = None
+) -> tuple[list[Candidate], list[str]]:
+    """The rungs, each with its largest step, and sentences on those that could not be made.
+
+    Where a grid is stable at a longer step than the one that keeps its error, that is a rung of its own: cheaper, less
+    accurate, and perhaps on the front.
+
+    Args:
+      probes: starts for the search, with their truth.
+      sizes: grid intervals per axis, one number for each rung.
+      order: of the solver.
+      tolerance: share of its error that the step of a rung may cost.
+      progress: called with a line of text for each rung.
+    """
+    rungs, notes = [], []
+    for n in sizes:
+        found = largest_stable_step(n, probes, order=order, tolerance=tolerance)
+        if found is None:
+            notes.append(
+                f"ETDRK{order} on n = {n} has no rung: its error did not settle with up to 4096 steps between saves."
+            )
+            continue
+        steps = [found.substeps] + [found.stable_substeps] * (found.stable_substeps < found.substeps)
+        rungs += [rung(n, probes.dt, m, order) for m in steps]
+        if progress is not None:
+            also = f", stable from {probes.dt / found.stable_substeps:.4g}" if len(steps) > 1 else ""
+            progress(f"ladder: n = {n}, largest step {probes.dt / found.substeps:.4g}{also}, error {found.error:.2e}")
+    return rungs, notes
+
+
+def rung(n: int, dt: float, substeps: int, order: int = 4) -> Candidate:
+    """The solver on a grid, with a step that divides the time between saves."""
+    step = dt / substeps
+    return Candidate(
+        name=f"ETDRK{order}", family="solver", detail=f"n = {n}, dt = {step:.4g}",
+        make=_Make(n, step, order), resolution=n, dt=step, substeps=substeps,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class _Make:
+    """The solver's stepper of a problem."""
+
+    n: int
+    dt: float
+    order: int
+
+    def __call__(self, problem: Problem) -> Stepper:
+        return stepper(problem, Spectral(n=self.n, dt=self.dt, order=self.order))

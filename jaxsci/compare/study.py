@@ -1,0 +1,387 @@
+"""Is a surrogate worth it: a study of surrogates against a ladder of the solver, from the problem to the verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsci._types import Progress
+from jaxsci.compare.comparison import environment
+from jaxsci.compare.gradient_error import gradient_error
+from jaxsci.compare.ladder import ladder, rung
+from jaxsci.compare.measure import (
+    Candidate,
+    Scored,
+    errors_of,
+    measurement,
+    metrics_of,
+    rollouts,
+    steppers,
+    time_in_turns,
+)
+from jaxsci.compare.predictability import lyapunov_exponent
+from jaxsci.compare.shifts import Fitted, Shifted, score_shift, scored_starts
+from jaxsci.compare.study_record import StudyRecord
+from jaxsci.compare.study_report import RUNGS, Gallery, Measurement, Shift, StudyReport
+from jaxsci.compare.study_settings import PLAIN
+from jaxsci.compare.study_settings import Study as Study
+from jaxsci.compare.verdicts import judge
+from jaxsci.problems import stepper
+from jaxsci.solvers import Spectral
+from jaxsci.surrogates.network_surrogate import NetworkSurrogate, fit_seeds
+from jaxsci.surrogates.simulate import simulate
+from jaxsci.surrogates.stepper import FittedSurrogate
+from jaxsci.surrogates.trajectories import Trajectories
+
+_TRAINING_SHARE = 0.6  # of the budget that is spent when the training ends
+_TIMING_SHARE = 0.1
+
+
+def run_study(
+    study: Study,
+    *,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    budget: float | None = None,
+    progress: Progress = None,
+) -> StudyReport:
+    """Run a study: data, truth, ladder, baselines, surrogates, seconds, shifts, verdicts.
+
+    Every finished stage is recorded in the folder; a training keeps a record of its own while it runs. A study that is resumed
+    repeats nothing that is finished. Seconds are taken once, in turns, on the device and in the precision that are in use; the
+    truth is computed in double precision.
+
+    Args:
+      study: what to compare.
+      seed: of the starts and of the trainings.
+      folder: for the record; None keeps none.
+      resume: go on from the record in the folder, if there is one.
+      budget: seconds for the whole, in place of the study's: about six tenths of it are spent when the training ends.
+      progress: called with a line of text now and then.
+    Returns:
+      A `StudyReport`.
+    Raises:
+      ValueError: a folder with the record of another study, or a problem, solver or ladder that cannot be run.
+    Fails when: the starts are not on the attractor of a chaotic problem (give `Study.skip`); the machine is busy while seconds
+      are taken, which makes them larger for all, and not equally so.
+    Reference: McGreivy & Hakim (2024), Nature Machine Intelligence 6, 1256; docs/compare.md.
+    Example:
+      >>> import dataclasses
+      >>> from jaxsci.compare.studies import STUDIES
+      >>> from jaxsci.compare.study import run_study
+      >>> study = dataclasses.replace(STUDIES["advection_waves"]("quick"), starts=2, seeds=1, budget=1.0, shifts=())
+      >>> report = run_study(study)  # doctest: +SKIP
+    """
+    if budget is not None:
+        study = dataclasses.replace(study, budget=budget)
+    return _Run(study, seed, folder, resume, progress).report()
+
+
+class _Run:
+    """The stages of one study."""
+
+    def __init__(self, study: Study, seed: int, folder: Any, resume: bool, progress: Progress):
+        self.study, self.seed = study, seed
+        self.say: Callable[[str], None] = progress or (lambda text: None)
+        key = jax.random.key(seed)
+        self.keys = dict(zip(("data", "truth", "fits", "shifts", "rest"), jax.random.split(key, 5), strict=True))
+        self.record = StudyRecord(folder, study.identity(key), resume)
+        self.notes: list[str] = []
+        self.shown: dict[str, np.ndarray] = {}
+        self.guesses: dict[str, float] = {}
+
+    def stage(self, name: str, compute: Callable[[], Any]) -> Any:
+        return self.record.stage(name, compute, self.say)
+
+    def report(self) -> StudyReport:
+        study = self.study
+        self.environment = environment()
+        data, data_seconds = self.training_data()
+        scored, probes, floor = self.truth()
+        found = self.stage("ladder", lambda: self.search(probes))
+        self.notes += found["notes"]
+        rungs = [rung(n, study.dt, m, study.truth.order) for n, m in found["rungs"]]
+        self.judge, self.lyapunov = self.clocks(rungs, scored)
+        plain = self.plain_baselines(data, data_seconds)
+        learned = self.learned_surrogates(data, data_seconds)
+        measured = {c.label: self.score(c, scored) for c in (*rungs, *plain, *learned)}
+        self.seconds(rungs, plain, learned, measured, scored)
+        ladder_ = [measured[c.label] for c in rungs]
+        seeds = {name: [m for m in measured.values() if m.name == name] for name in study.surrogates}
+        verdicts = tuple(judge(seeds[name], ladder_, batch) for name in seeds if seeds[name] for batch in study.batches)
+        self.say("verdicts: done")
+        matched = self.matched(rungs, seeds, measured)
+        shifts = self.shifts([*matched, *plain, *(c for c in learned if c.seed == 0)])
+        if study.quick:
+            self.notes.append(f"This is a quick study, of {study.starts} starts and {study.seeds} seeds: do not quote it.")
+        if not study.tuning:
+            self.notes.append("No tuning is counted: the settings of the surrogates were taken as they are.")
+        return StudyReport(
+            name=study.name, problem=scored.problem, settings=self.settings(), ts=scored.ts[1:],
+            truth=f"ETDRK{study.truth.order}, n = {study.truth_n}, dt = {study.truth_dt:.4g}, double precision",
+            truth_error=floor, measurements=tuple(measured.values()), verdicts=verdicts, shifts=shifts,
+            gallery=self.gallery(scored, [*matched, *rungs[:1], *plain[:1], *(c for c in learned if c.seed == 0)]),
+            environment=self.environment, notes=tuple(self.notes),
+        )  # fmt: skip
+
+    # --- data and truth --------------------------------------------------------------------------------------------------
+
+    def training_data(self) -> tuple[Trajectories, float]:
+        study = self.study
+        keys = jax.random.split(self.keys["data"], study.training_runs)
+
+        def make() -> dict[str, Any]:
+            made = simulate(
+                study.family, keys, study.data or study.truth, n=study.n, dt=study.dt,
+                steps=study.training_steps or study.steps, skip=study.skip, progress=lambda text: self.say(f"data: {text}"),
+            )  # fmt: skip
+            numbers = {name: np.asarray(v) for name, v in made.data.numbers.items()}
+            return {"fields": np.asarray(made.data.fields), "numbers": numbers, "seconds": made.cost.solve_seconds}
+
+        found = self.stage("data", make)
+        numbers = {name: jnp.asarray(v) for name, v in found["numbers"].items()}
+        return Trajectories(study.family(keys[0]), jnp.asarray(found["fields"]), numbers, study.dt), found["seconds"]
+
+    def truth(self) -> tuple[Scored, Scored, float]:
+        """Scored starts, those of the search, and the error of the truth."""
+        study = self.study
+        keys = jax.random.split(self.keys["truth"], study.starts + study.probes)
+
+        def make() -> dict[str, Any]:
+            all_ = scored_starts(study.family, keys, study.truth, n=study.n, dt=study.dt, steps=study.steps, skip=study.skip,
+                                 progress=lambda text: self.say(f"truth: {text}"))  # fmt: skip
+            with jax.enable_x64(True):
+                part = all_.part(slice(0, min(4, study.starts)))
+                part = dataclasses.replace(part, problem=study.family(keys[0]))
+                finer = rung(_even(1.5 * study.truth_n), study.dt, 2 * round(study.dt / study.truth_dt), study.truth.order)
+                floor = float(np.mean(errors_of(rollouts(finer, part).fields, part)))
+            self.say(f"truth: its own error is {floor:.2e}, from {finer.detail}")
+            return {"starts": all_.starts, "truth": all_.truth, "numbers": dict(all_.numbers), "floor": floor}
+
+        found = self.stage("truth", make)
+        problem = study.family(keys[0])
+        sizes = (study.n,) * len(problem.domain.space)
+        both = Scored(problem, found["numbers"], found["starts"], found["truth"], study.dt, sizes)
+        return both.part(slice(0, study.starts)), both.part(slice(study.starts, None)), found["floor"]
+
+    def search(self, probes: Scored) -> dict[str, Any]:
+        rungs, notes = ladder(probes, self.study.ladder, order=self.study.truth.order, progress=self.say)
+        return {"rungs": [[c.resolution, c.substeps] for c in rungs], "notes": notes}
+
+    def clocks(self, rungs: list[Candidate], scored: Scored) -> tuple[Any, float]:
+        """The solver on the grid of the scores, for residuals and gradients; the Lyapunov time."""
+        study = self.study
+        grids = {c.resolution for c in rungs}
+        if len(grids) < RUNGS:
+            raise ValueError(
+                f"Study {study.name!r}: only {len(grids)} grids of the ladder solve this problem, and {RUNGS} are needed; give finer "
+                "ones, or a shorter horizon."
+            )
+        nearest = min(rungs, key=lambda c: (abs((c.resolution or 0) - study.n), -c.substeps))
+        method = Spectral(n=study.n, dt=study.dt / nearest.substeps, order=study.truth.order)
+        solver = stepper(scored.problem, method)
+        if not study.chaotic:
+            return solver, 1.0
+
+        def measure() -> float:
+            state = solver.encode(jnp.asarray(scored.truth[0, 0], jnp.result_type(float)))
+            steps = 10 * study.steps * nearest.substeps
+            found = lyapunov_exponent(solver, state, steps=steps, key=self.keys["rest"])
+            self.say(f"Lyapunov exponent {float(found.exponent):.3g} +- {float(found.standard_error):.1g}")
+            return float(found.exponent)
+
+        exponent = self.stage("lyapunov", measure)
+        if not exponent > 0:
+            self.notes.append(
+                f"The largest Lyapunov exponent, {exponent:.2g}, is not positive: valid prediction times are in plain time."
+            )
+        return solver, 1 / exponent if exponent > 0 else 1.0
+
+    # --- candidates ------------------------------------------------------------------------------------------------------
+
+    def plain_baselines(self, data: Trajectories, data_seconds: float) -> list[Candidate]:
+        made = []
+        for name, baseline in {**PLAIN, **self.study.baselines}.items():
+            try:
+                fitted = self.stage(f"fit {name}", lambda b=baseline: b.fit(data, key=self.keys["fits"]))
+            except (ValueError, TypeError) as error:
+                self.fault(name, error)
+                continue
+            learns = fitted.stats.get("parameters", 0) > 0
+            made.append(self.candidate(name, "baseline", fitted, None, data_seconds if learns else 0.0))
+        return made
+
+    def learned_surrogates(self, data: Trajectories, data_seconds: float) -> list[Candidate]:
+        study, made, left = self.study, [], None
+        keys = jax.random.split(self.keys["fits"], study.seeds)
+        todo = list(study.surrogates)
+        if study.budget is not None:
+            spent = sum(self.record.seconds.values())
+            left = max(_TRAINING_SHARE * study.budget - spent, 0.1 * study.budget)
+        for i, name in enumerate(todo):
+            share = None if left is None else max(left / (len(todo) - i), 1.0)
+            try:
+                fits = self.stage(f"fit {name}", lambda n=name, s=share: self.fit(study.surrogates[n], n, data, keys, s))
+            except (ValueError, TypeError) as error:
+                self.fault(name, error)
+                continue
+            if left is not None:
+                left -= min(self.record.seconds[f"fit {name}"], left)
+            stopped = [fitted.stats.get("stopped") for fitted in fits]
+            if "budget" in stopped:
+                steps = min(int(fitted.stats["steps"]) for fitted in fits)
+                self.notes.append(f"{name} was trained for {steps} iterations of those asked for: the budget was spent.")
+            if "not finite" in stopped:
+                self.notes.append(
+                    f"{name}: the training of {stopped.count('not finite')} seeds ended with a loss that is not finite."
+                )
+            made += [self.candidate(name, "surrogate", fitted, k, data_seconds) for k, fitted in enumerate(fits)]
+        return made
+
+    def fit(self, surrogate: Any, name: str, data: Trajectories, keys: Any, budget: float | None) -> list[FittedSurrogate]:
+        """All seeds."""
+        say = lambda text: self.say(f"{name}: {text}")  # noqa: E731
+        if isinstance(surrogate, NetworkSurrogate):
+            folder = self.record.folder_of(f"training {name}")
+            return fit_seeds(surrogate, data, keys, budget=budget, progress=say, folder=folder, resume=folder is not None)
+        share = None if budget is None else budget / len(keys)
+        return [surrogate.fit(data, key=key, budget=share, progress=say) for key in keys]
+
+    def candidate(self, name: str, family: Any, fitted: FittedSurrogate, seed: int | None, data_seconds: float) -> Candidate:
+        fitted = dataclasses.replace(fitted, parameters=jax.tree.map(jnp.asarray, fitted.parameters))
+        stats = {
+            "data_seconds": data_seconds,
+            "training_seconds": fitted.cost.training_seconds + fitted.cost.solve_seconds,
+            "tuning_seconds": float(self.study.tuning.get(name, 0.0)),
+            "parameters": int(fitted.stats.get("parameters", 0)),
+        }
+        detail = "" if seed is None else f"seed {seed}"
+        return Candidate(name, family, detail, Fitted(fitted), self.study.n, self.study.dt, seed, 1, stats)
+
+    def fault(self, name: str, error: Exception) -> None:
+        text = " ".join(str(error).split())
+        self.notes.append(f"{name} could not be fitted: {text}")
+        self.say(f"{name}: {text}")
+
+    # --- measurements ----------------------------------------------------------------------------------------------------
+
+    def score(self, candidate: Candidate, scored: Scored) -> Measurement:
+        study = self.study
+
+        def compute() -> dict[str, Any]:
+            made = rollouts(candidate, scored)
+            metrics = metrics_of(made, scored, channel=study.channel, lyapunov_time=self.lyapunov, stepper=self.judge)
+            wanted = len(scored.n) == 1 if study.gradients is None else study.gradients
+            if wanted and candidate.family == "surrogate" and not scored.numbers:
+                metrics |= self.gradient(candidate, scored)
+            found = measurement(candidate, scored, made, metrics=metrics)
+            self.say(f"{candidate.label}: error {found.error:.3g}")
+            return {
+                "measurement": found,
+                "shown": made.fields[0, :, study.channel],
+                "seconds": made.run_seconds / study.starts,
+            }
+
+        found = self.stage(f"score {candidate.label}", compute)
+        self.shown[candidate.label] = found["shown"]
+        self.guesses[candidate.label] = found["seconds"]
+        return found["measurement"]
+
+    def gradient(self, candidate: Candidate, scored: Scored) -> dict[str, float]:
+        steps = min(4, scored.steps)
+        fields = jnp.asarray(scored.truth[:4, 0], jnp.result_type(float))
+        found = gradient_error(steppers(candidate.make, scored), self.judge, fields, steps=steps, key=self.keys["rest"])
+        return {"gradient_error": float(jnp.mean(found.relative_l2))}
+
+    def seconds(self, rungs: Any, plain: Any, learned: Any, measured: dict[str, Measurement], scored: Scored) -> None:
+        """The seconds of all, those of the first seed for all seeds of a surrogate: their programs are one."""
+        study = self.study
+        timed = [*rungs, *plain, *(c for c in learned if c.seed == 0)]
+
+        def compute() -> dict[str, Any]:
+            limit = 120.0 if study.budget is None else _TIMING_SHARE * study.budget
+            estimates = [self.guesses[c.label] for c in timed]
+            found = time_in_turns(timed, scored, study.batches, estimates=estimates, seconds=limit, progress=self.say)
+            return {c.label: {b: list(t) for b, t in f.items()} for c, f in zip(timed, found, strict=True)}
+
+        found = self.stage("seconds", compute)
+        for c in (*rungs, *plain, *learned):
+            label = f"{c.name}, seed 0" if c.seed is not None else c.label
+            wall, cpu = ({b: t[i] for b, t in found[label].items()} for i in (0, 1))
+            compiling = measured[label].compile_seconds
+            measured[c.label] = dataclasses.replace(
+                measured[c.label], seconds=wall, cpu_seconds=cpu, compile_seconds=compiling
+            )
+
+    def matched(self, rungs: list[Candidate], seeds: Any, measured: Any) -> list[Candidate]:
+        """The rung that each surrogate is to be compared with: the cheapest that is as accurate, or the most accurate."""
+        chosen: dict[str, Candidate] = {}
+        batch = self.study.batches[0]
+        for group in seeds.values():
+            if not group:
+                continue
+            error = float(np.mean([m.error for m in group]))
+            good = [c for c in rungs if measured[c.label].error <= error]
+            pick = (
+                min(good, key=lambda c: measured[c.label].seconds[batch])
+                if good
+                else min(rungs, key=lambda c: measured[c.label].error)
+            )
+            chosen[pick.label] = pick
+        return list(chosen.values())
+
+    def shifts(self, candidates: list[Candidate]) -> tuple[Shift, ...]:
+        study = self.study
+
+        def compute(shifted: Shifted) -> Shift:
+            scale = shifted.scale
+            truth = dataclasses.replace(study.truth, n=scale * study.truth_n)
+            family = shifted.family or study.family
+            keys = jax.random.split(self.keys["shifts"], study.shift_starts)
+            scored = scored_starts(
+                family, keys, truth, n=scale * study.n, dt=study.dt, steps=shifted.steps or study.steps, skip=study.skip
+            )
+            return score_shift(shifted, scored, candidates, self.say)
+
+        return tuple(self.stage(f"shift {s.name}", lambda s=s: compute(s)) for s in study.shifts)
+
+    def gallery(self, scored: Scored, candidates: list[Candidate]) -> Gallery:
+        study = self.study
+        start = scored.truth[0, :1, study.channel]
+        axes = stepper(scored.problem, Spectral(n=study.n, dt=study.dt)).grid
+        fields = {}
+        for c in candidates:
+            name = c.label if c.family == "solver" else c.name
+            fields[name] = _nan(np.concatenate([start, self.shown[c.label]])).astype(np.float32)
+        title = study.title or scored.problem.unknowns[0]
+        return Gallery(title, scored.ts, axes, scored.truth[0, :, study.channel].astype(np.float32), fields)
+
+    def settings(self) -> dict[str, Any]:
+        study, stages = self.study, {}
+        for name, seconds in self.record.seconds.items():
+            kind = name.split()[0]
+            kind = name if kind == "fit" and name.removeprefix("fit ") in study.surrogates else kind
+            stages[kind] = round(stages.get(kind, 0.0) + seconds, 2)
+        return {
+            "ladder": list(study.ladder), "resolution": study.n, "dt": study.dt, "steps": study.steps, "skip": study.skip,
+            "starts": study.starts, "training_runs": study.training_runs, "training_steps": study.training_steps or study.steps,
+            "seeds": list(range(study.seeds)), "seed": self.seed, "batches": list(study.batches), "budget_seconds": study.budget,
+            "lyapunov_time": self.lyapunov if study.chaotic else None, "quick": study.quick,
+            "stage_seconds": stages,
+        }  # fmt: skip
+
+
+def _even(n: float) -> int:
+    return 2 * round(n / 2)
+
+
+def _nan(fields: np.ndarray) -> np.ndarray:
+    """NaN where it is not finite."""
+    return np.where(np.isfinite(fields), fields, np.nan)

@@ -1,0 +1,76 @@
+"""``jaxsci compare`` of a study: solver against surrogates, recorded as it goes, with the whole report at the end."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import jax
+
+from jaxsci._command import BadInput, clock
+from jaxsci.compare.command_line import check_folder
+from jaxsci.compare.pictures import matplotlib
+from jaxsci.compare.studies import STUDIES, named_study
+from jaxsci.compare.study import Study, run_study
+from jaxsci.compare.study_file import StudyFileError, study_of_file
+from jaxsci.compare.study_files import save_study
+from jaxsci.compare.study_text import study_text
+
+RECORD = "record"  # in the report's folder: what --resume goes on from
+
+
+def run_study_command(options: argparse.Namespace) -> int:
+    """The exit status.
+
+    Raises:
+      BadInput: what was asked for cannot be run.
+    """
+    jax.config.update("jax_enable_x64", options.precision == "float64")
+    for name in ("reference", "set", "methods"):
+        if getattr(options, name):
+            raise BadInput(f"--{name} is for problems of the catalogue; {options.problem} is a study.")
+    if options.resume and options.out is None:
+        raise BadInput("--resume goes on with what is in a folder: give --out FOLDER.")
+    study = study_of(options.problem, quick=options.quick)
+    record = None
+    if options.out is not None:
+        try:
+            matplotlib()
+        except ImportError as error:
+            raise BadInput(str(error)) from None
+        check_folder(options.out)
+        record = Path(options.out) / RECORD
+        if record.exists() and not options.resume:
+            raise BadInput(f"--out {options.out}: it holds a study; go on with it by --resume, or give another folder.")
+    say = clock()
+    print(f"{study.name}: {study.family(jax.random.key(0))}")
+    try:
+        report = run_study(
+            study, seed=options.seed, folder=record, resume=options.resume, budget=options.budget, progress=say
+        )
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    print(f"\n{study_text(report)}")
+    if options.out is not None:
+        try:
+            folder = save_study(report, options.out)
+        except OSError as error:
+            raise BadInput(f"cannot write to {options.out}: {error.strerror or error}.") from None
+        print(f"Written: {folder / 'index.html'}, results.json, measurements.csv, *.png")
+    return 0
+
+
+def study_of(name: str, *, quick: bool = False) -> Study:
+    """A study by its name, or from a TOML file.
+
+    Raises:
+      BadInput: there is none, or the file says something that cannot be.
+    """
+    if name in STUDIES:
+        return named_study(name, "quick" if quick else "default")
+    try:
+        study = study_of_file(name)
+    except StudyFileError as error:
+        raise BadInput(str(error)) from None
+    return dataclasses.replace(study, quick=True) if quick else study

@@ -1,0 +1,183 @@
+"""The record of a study on disk: what is finished is read back and never computed again.
+
+A stage is a function without arguments whose result is made of numbers, texts, arrays, lists, dictionaries and dataclasses. It is
+one file, arrays and a description of what holds them; nothing in it is run when it is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+
+class NotRecordable(TypeError):
+    """A value that has no place in a record."""
+
+
+class StudyRecord:
+    """Stages by name, in a folder or, without one, in memory alone.
+
+    Args:
+      folder: made where it is not there; None keeps nothing.
+      identity: what the study is, by name; a folder with another one is refused.
+      resume: whether there may be stages already.
+    Attributes:
+      seconds: by stage, what it took when it was computed.
+    Raises:
+      ValueError: the folder holds stages and resume is False, or those of another study.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None, identity: Mapping[str, str], resume: bool):
+        self.folder = None if folder is None else Path(folder)
+        self.seconds: dict[str, float] = {}
+        if self.folder is None:
+            if resume:
+                raise ValueError("run_study: resume=True needs the folder in which the record is.")
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "study.json"
+        if path.exists():
+            if not resume:
+                raise ValueError(
+                    f"run_study: {self.folder} holds the record of a study; give resume=True to go on from it, or another folder."
+                )
+            known = json.loads(path.read_text())
+            other = [name for name, text in identity.items() if known.get(name) != text]
+            if other:
+                raise ValueError(
+                    f"run_study: {self.folder} holds the record of another study: its {', '.join(other)} differ. "
+                    "Give another folder."
+                )
+        else:
+            _write(path, lambda file: file.write(json.dumps(dict(identity), indent=1).encode()))
+
+    def stage(self, name: str, compute: Callable[[], Any], say: Callable[[str], None] = lambda text: None) -> Any:
+        """The result of a stage: from the record, or computed and recorded."""
+        path = None if self.folder is None else self.folder / f"{_file_name(name)}.npz"
+        if path is not None and path.exists():
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+            shape = json.loads(str(arrays.pop("shape")))
+            self.seconds[name] = shape["seconds"]
+            say(f"{name}: from the record")
+            return decoded(shape["value"], arrays)
+        began = time.perf_counter()
+        value = compute()
+        self.seconds[name] = time.perf_counter() - began
+        if path is None:
+            return value
+        arrays = {}
+        try:
+            shape = json.dumps({"seconds": self.seconds[name], "value": encoded(value, arrays)})
+        except NotRecordable as error:
+            say(f"{name}: not recorded, {error}")
+            return value
+        _write(path, lambda file: np.savez(file, shape=np.asarray(shape), **arrays))
+        return value
+
+    def folder_of(self, name: str) -> Path | None:
+        """Where a stage may keep a record of its own while it runs."""
+        return None if self.folder is None else self.folder / _file_name(name)
+
+
+def encoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """A value as JSON; its arrays go into `arrays`.
+
+    Raises:
+      NotRecordable: it holds something else.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, jax.Array | np.ndarray):
+        if not isinstance(value, np.ndarray) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+            raise NotRecordable("it holds a random key")
+        name = f"a{len(arrays)}"
+        arrays[name] = np.asarray(value)
+        return {"array": name}
+    if isinstance(value, Mapping):
+        return {"dict": [[encoded(k, arrays), encoded(v, arrays)] for k, v in value.items()]}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: encoded(getattr(value, f.name), arrays) for f in dataclasses.fields(value) if f.init}
+        return {"class": _path(type(value)), "fields": fields}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {
+            "class": _path(type(value)),
+            "fields": {k: encoded(v, arrays) for k, v in zip(value._fields, value, strict=True)},
+        }
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [encoded(v, arrays) for v in value]}
+    if callable(value) and hasattr(value, "__qualname__"):
+        return {"name": _path(value)}
+    raise NotRecordable(f"it holds a {type(value).__name__}")
+
+
+def decoded(shape: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The inverse of `encoded`; arrays are NumPy's."""
+    if not isinstance(shape, dict):
+        return shape
+    if "array" in shape:
+        return arrays[shape["array"]]
+    if "dict" in shape:
+        return {decoded(k, arrays): decoded(v, arrays) for k, v in shape["dict"]}
+    if "list" in shape:
+        return [decoded(v, arrays) for v in shape["list"]]
+    if "tuple" in shape:
+        return tuple(decoded(v, arrays) for v in shape["tuple"])
+    if "name" in shape:
+        return _named(shape["name"])
+    kind = _named(shape["class"])
+    if not (isinstance(kind, type) and (dataclasses.is_dataclass(kind) or hasattr(kind, "_fields"))):
+        raise ValueError(f"the record names {shape['class']}, which is no dataclass.")
+    return kind(**{name: decoded(v, arrays) for name, v in shape["fields"].items()})
+
+
+def _path(thing: Any) -> str:
+    path = f"{thing.__module__}:{thing.__qualname__}"
+    try:
+        found = _named(path)
+    except ValueError:
+        found = None
+    if found is not thing:
+        raise NotRecordable(f"it holds {path}, which has no name of its own")
+    return path
+
+
+def _named(path: str) -> Any:
+    """Of a module that is loaded already: reading a record imports nothing."""
+    module, _, names = path.partition(":")
+    found = sys.modules.get(module)
+    for name in names.split("."):
+        found = getattr(found, name, None)
+    if found is None:
+        raise ValueError(
+            f"the record names {path}, which is not there: it was written by another version, or import it first."
+        )
+    return found
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+def _write(path: Path, write: Callable[[Any], Any]) -> None:
+    """Under a temporary name first, so that a file is whole or not there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()

@@ -1,0 +1,303 @@
+"""A study as tables: the same cells for the terminal and for the page. Numbers become text here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxsci.compare.study_report import Interval, Measurement, StudyReport, Verdict
+
+METRICS = {  # how the known metrics are called, in the order of the table
+    "correlation_time": "correlation time",
+    "valid_prediction_time": "valid prediction time",
+    "spectrum_error": "spectrum error",
+    "conservation_drift": "conservation drift",
+    "residual": "residual",
+    "gradient_error": "gradient error",
+    "blown_up": "blown up",
+}
+_SHARES = ("blown_up",)  # metrics that are shares of starts, told in per cent
+
+
+class Table(NamedTuple):
+    """Cells as text: the first column names the row.
+
+    Attributes:
+      key: what the table is, for code: "verdicts", "front", "metrics", "shifts", "cost".
+      title: what the table is, for people.
+      head: of the columns.
+      rows: as long as the head.
+      families: of each row: "solver", "surrogate" or "baseline".
+      notes: sentences that belong under it.
+    """
+
+    key: str
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    families: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Group(NamedTuple):
+    """What has one row: a rung of the ladder, a baseline, or all seeds of a surrogate."""
+
+    label: str
+    family: str
+    members: tuple[Measurement, ...]
+
+
+def tables(report: StudyReport) -> tuple[Table, ...]:
+    """Everything that is told in tables, in the order of the page; a table without rows is left out."""
+    made = (_verdicts(report), _front(report), _metrics(report), _shifts(report), _cost(report))
+    return tuple(table for table in made if table.rows)
+
+
+def solver_name(report: StudyReport) -> str:
+    """What the ladder is made of."""
+    names = dict.fromkeys(m.name for m in report.measurements if m.family == "solver")
+    return " and ".join(names) or "the solver"
+
+
+def batches(report: StudyReport) -> list[int]:
+    """Every batch size that was timed or judged."""
+    return sorted({b for m in report.measurements for b in m.seconds} | {v.batch for v in report.verdicts})
+
+
+def groups(report: StudyReport) -> list[Group]:
+    """The measurements, seeds of one name together: the ladder first, then the surrogates, then the baselines."""
+    found: dict[tuple[str, str], list[Measurement]] = {}
+    for m in report.measurements:
+        label = f"{m.name}, {m.detail}" if m.family == "solver" and m.detail else m.name
+        found.setdefault((m.family, label), []).append(m)
+    order = {"solver": 0, "surrogate": 1, "baseline": 2}
+    made = [
+        Group(f"{label} ({len(members)} seeds)" if len(members) > 1 else label, family, tuple(members))
+        for (family, label), members in found.items()
+    ]
+    return sorted(made, key=lambda group: order[group.family])
+
+
+# --- numbers as text -----------------------------------------------------------------------------------------------------------
+
+
+def number(value: float, digits: int = 2) -> str:
+    """At least so many significant digits, with thousands separated: 4.1, 12,000, 3.2e-5."""
+    if math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "infinite" if value > 0 else "-infinite"
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    if exponent < -3 or exponent > 8:
+        mantissa, power = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa}e{int(power)}"
+    rounded = float(f"{value:.{digits - 1}e}")
+    return f"{rounded:,.{max(digits - 1 - math.floor(math.log10(abs(rounded))), 0)}f}"
+
+
+def percent(value: float) -> str:
+    """An error as a share: 12 %, 0.34 %, 3.1e-6; an infinite one blew up."""
+    if math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "blew up"
+    return number(value) if 0 < abs(value) < 1e-4 else f"{number(100 * value)} %"
+
+
+def seconds(value: float) -> str:
+    """A time in the unit that suits it: 0.34 ms, 12 s, 25 min, 3.1 h."""
+    if not math.isfinite(value) or value == 0:
+        return number(value)
+    for unit, size, least in (("h", 3600.0, 7200.0), ("min", 60.0, 600.0), ("s", 1.0, 1.0)):
+        if value >= least:
+            return f"{number(value / size, 3 if value / size >= 10 else 2)} {unit}"
+    return f"{number(1000 * value, 3 if value >= 0.01 else 2)} ms"
+
+
+def runs(value: float) -> str:
+    """A number of trajectories."""
+    if not math.isfinite(value):
+        return "never" if value == math.inf else "-"
+    return number(math.ceil(value)) if value > 99 else str(math.ceil(value))
+
+
+def interval(estimate: Interval, form: Callable[[float], str] = number, *, bare: bool = False) -> str:
+    """4.1 (3.2 to 5.0) or 12 (9.6 to 15) %; the value alone where there are no bounds. Bare: 4.1, from 3.2 to 5.0."""
+    value, low, high = (form(float(x)) for x in estimate)
+    if "-" in (low, high) or low == high == value or value == "blew up":
+        return value
+    units = {text.partition(" ")[2] for text in (value, low, high)}
+    if len(units) == 1 and (unit := units.pop()) and "infinite" not in (low, high) and low != "blew up":
+        numbers = [text.removesuffix(f" {unit}") for text in (value, low, high)]
+        return f"{numbers[0]} ({numbers[1]} to {numbers[2]}) {unit}"
+    return f"{value}, from {low} to {high}" if bare else f"{value} ({low} to {high})"
+
+
+def spread(values: Iterable[float], form: Callable[[float], str] = number) -> str:
+    """The median over seeds, with the least and the most of them."""
+    known = sorted(v for v in map(float, values) if not math.isnan(v))
+    if not known:
+        return "-"
+    middle = known[len(known) // 2] if len(known) % 2 else (known[len(known) // 2 - 1] + known[len(known) // 2]) / 2
+    return interval(Interval(middle, known[0], known[-1]), form)
+
+
+def speed(verdict: Verdict) -> str:
+    """The error-matched speed ratio as a cell, with the side on which it is bounded."""
+    if not math.isfinite(verdict.error.value):
+        return "-"
+    text = interval(verdict.speed_ratio)
+    if verdict.censored and text != "-":
+        return f"{'at most' if verdict.censored == 'below' else 'at least'} {number(verdict.speed_ratio.value)}"
+    return {"below": "every rung is better", "above": "no rung is as good"}.get(verdict.censored, text)
+
+
+def payback(estimate: Interval, censored: str = "") -> str:
+    """The number of runs as a cell, with the side on which it is bounded; where it is never, the best case beside it."""
+    if estimate.value == math.inf:
+        return f"never (at best {runs(estimate.low)})" if math.isfinite(estimate.low) and not censored else "never"
+    if censored and math.isfinite(estimate.value):
+        return f"{'at least' if censored == 'below' else 'at most'} {runs(estimate.value)}"
+    return interval(estimate, runs)
+
+
+def short(text: str, most: int) -> str:
+    """A text of at most so many letters."""
+    return text if len(text) <= most else text[: most - 3].rstrip() + "..."
+
+
+# --- the tables ----------------------------------------------------------------------------------------------------------------
+
+
+def _verdicts(report: StudyReport) -> Table:
+    solver = solver_name(report)
+    rows = tuple(
+        (
+            verdict.name, str(verdict.batch), interval(verdict.error, percent), speed(verdict), interval(verdict.error_ratio),
+            payback(verdict.break_even, verdict.censored), seconds(verdict.upfront_seconds),
+        )
+        for verdict in report.verdicts
+    )  # fmt: skip
+    head = (
+        "surrogate",
+        "batch",
+        "error",
+        "speed ratio at its error",
+        "error ratio in its time",
+        "runs to pay back, N*",
+        "up front",
+    )
+    notes = (
+        f"Speed ratio: seconds of {solver} at the surrogate's error over the surrogate's; above 1 the surrogate is faster.",
+        f"Error ratio: the surrogate's error over that of {solver} in the same time; below 1 the surrogate is more accurate.",
+        "In brackets: the 5 and 95 per cent bounds of a bootstrap over the starts. Up front: data, training and tuning.",
+    )
+    return Table("verdicts", "Verdicts", head, rows, ("surrogate",) * len(rows), notes)
+
+
+def _front(report: StudyReport) -> Table:
+    every = batches(report)
+    found = groups(report)
+    rows = tuple(
+        (
+            group.label,
+            spread((m.error for m in group.members), percent),
+            *(spread((m.seconds.get(b, math.nan) for m in group.members), seconds) for b in every),
+            *(spread((m.cpu_seconds.get(b, math.nan) for m in group.members), seconds) for b in every),
+            spread((m.compile_seconds for m in group.members), seconds),
+        )
+        for group in found
+    )
+    head = ("candidate", "error", *(f"wall time, batch {b}" for b in every), *(f"processor time, batch {b}" for b in every),
+            "compile")  # fmt: skip
+    notes = (
+        "Error: the mean over the saves of the nRMSE, then over the starts. Times are per trajectory, without compiling. "
+        "Of several seeds: the median, with the least and the most.",
+    )
+    return Table("front", "Error and cost", head, rows, tuple(group.family for group in found), notes)
+
+
+def _metrics(report: StudyReport) -> Table:
+    present = dict.fromkeys(
+        name for m in report.measurements for name, value in m.metrics.items() if not math.isnan(float(value))
+    )
+    names = [name for name in METRICS if name in present] + [name for name in present if name not in METRICS]
+    found = groups(report)
+    rows = tuple(
+        (
+            group.label,
+            *(
+                spread((float(m.metrics.get(n, math.nan)) for m in group.members), percent if n in _SHARES else number)
+                for n in names
+            ),
+        )
+        for group in found
+        if names
+    )
+    known = dict(METRICS)
+    if report.settings.get("lyapunov_time"):
+        known["valid_prediction_time"] += f" / Lyapunov time {number(float(report.settings['lyapunov_time']))}"
+    head = ("candidate", *(known.get(name, name.replace("_", " ")) for name in names))
+    return Table("metrics", "Over a long time", head, rows, tuple(group.family for group in found))
+
+
+def _shifts(report: StudyReport) -> Table:
+    """Errors in distribution beside those out of it."""
+    family = {m.name: m.family for m in report.measurements}
+    names = dict.fromkeys(name for shift in report.shifts for name in (*shift.errors, *shift.reasons))
+    home = {group.members[0].name: group for group in groups(report) if group.family != "solver"}
+    rungs = {
+        f"{m.name}, {d}": m for m in report.measurements if m.family == "solver" for d in (m.detail, f"n = {m.resolution}")
+    }
+
+    def at_home(name: str) -> str:
+        if name in home:
+            return spread((m.error for m in home[name].members), percent)
+        return percent(rungs[name].error) if name in rungs else "-"
+
+    def cell(shift, name: str) -> str:
+        if name not in shift.errors:
+            return "-"
+        errors = np.asarray(shift.errors[name], float)
+        bad = np.sum(~np.isfinite(errors))
+        return percent(float(np.mean(errors))) if not bad else f"blew up on {bad} of {errors.size}"
+
+    order = {"solver": 0, "surrogate": 1, "baseline": 2}
+    rows = sorted(
+        (
+            (family.get(name, "solver"), (name, at_home(name), *(cell(shift, name) for shift in report.shifts)))
+            for name in names
+        ),
+        key=lambda row: order[row[0]],
+    )
+    notes = tuple(f"{name}, {shift.name}: {why}" for shift in report.shifts for name, why in shift.reasons.items())
+    head = ("candidate", "as trained", *(shift.name for shift in report.shifts))
+    title = "Out of distribution"
+    return Table("shifts", title, head, tuple(row for _, row in rows), tuple(family for family, _ in rows), notes)
+
+
+def _cost(report: StudyReport) -> Table:
+    found = [g for g in groups(report) if g.family != "solver"]
+
+    def upfront(m: Measurement) -> float:
+        return m.data_seconds + m.training_seconds + m.tuning_seconds
+
+    parts: tuple[Callable[[Measurement], float], ...] = (
+        lambda m: m.data_seconds, lambda m: m.training_seconds, lambda m: m.tuning_seconds, upfront,
+        lambda m: m.compile_seconds,
+    )  # fmt: skip
+    rows = tuple(
+        (
+            group.label,
+            f"{group.members[0].parameters:,}",
+            *(spread((part(m) for m in group.members), seconds) for part in parts),
+        )
+        for group in found
+    )
+    head = ("candidate", "parameters", "data", "training", "tuning", "together", "compile")
+    return Table("cost", "What it cost before the first run", head, rows, tuple(g.family for g in found))

@@ -95,8 +95,13 @@ def _problems(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from jaxsci.compare.command_line import run
+    import jax
 
+    from jaxsci.compare.command_line import device, run, wants_double
+
+    jax.config.update("jax_enable_x64", wants_double(options))  # an application may
+    if options.device is not None:
+        jax.config.update("jax_default_device", device(options.device))
     return run(options)
 
 

@@ -155,6 +155,7 @@ def test_python_m_jaxsci_is_the_same_command(tmp_path):
     [
         (["--help"], ["problems", "compare"]),
         (["compare", "--help"], ["problem", "--out", "--reference", "--set", "--methods", "--budget", "--seed"]),
+        (["compare", "--help"], ["--device", "--precision", "--resume", "--quick", "kolmogorov", ".toml"]),
     ],
 )
 def test_help_names_every_command_and_option(capsys, arguments, names):
@@ -172,6 +173,32 @@ def test_an_interrupt_is_one_line_too(monkeypatch, capsys):
     monkeypatch.setattr("jaxsci.compare.compare", interrupt)
     assert cli.main(CHEAP) == 130
     assert capsys.readouterr().err == "jaxsci: stopped.\n"
+
+
+def test_a_study_reaches_its_runner_and_a_half_finished_one_is_not_overwritten(monkeypatch, capsys, tmp_path):
+    asked = []
+
+    def record(study, **options):
+        asked.append((study, options))
+        options["folder"].mkdir(parents=True)
+        raise ValueError("stopped here")
+
+    monkeypatch.setattr("jaxsci.compare.study_command.run_study", record)
+    arguments = ["compare", "advection_waves", "--quick", "--out", "report", "--seed", "3", "--budget", "5"]
+    assert cli.main(arguments) == 2
+    study, options = asked[0]
+    assert study.name == "advection_waves"
+    assert (options["seed"], options["budget"], options["resume"]) == (3, 5.0, False)
+    assert cli.main(arguments) == 2
+    assert "go on with it by --resume" in capsys.readouterr().err
+    assert len(asked) == 1
+
+
+def test_the_doctor_says_what_there_is(capsys):
+    assert cli.main(["doctor", "--quick"]) == 0
+    out = capsys.readouterr().out
+    assert "jax" in out
+    assert "cpu" in out
 
 
 # --- what cannot be run ------------------------------------------------------------------------------------------------------
@@ -210,6 +237,11 @@ BAD = {
     "seed too large": ([*CHEAP, "--seed", str(10**30)], "--seed 1000000000000000000000000000000: the number is too large"),
     "out without a name": ([*CHEAP, "--out", ""], "--out: the folder has no name"),
     "reference without a name": ([*CHEAP, "--reference", ""], "--reference: the file has no name"),
+    "a device that is not here": ([*CHEAP, "--device", "tpu:7"], "--device tpu:7: it is not here; there is cpu:0"),
+    "a study's option": ([*CHEAP, "--resume"], "--resume is for studies"),
+    "a problem's option": (["compare", "kolmogorov", "--set", "viscosity=1"], "--set is for problems of the catalogue"),
+    "a study that is no file": (["compare", "gone.toml"], "gone.toml: no such file"),
+    "resume without a folder": (["compare", "kolmogorov", "--resume", "--out", ""], "--out: the folder has no name"),
     "reference that is not there": ([*CHEAP, "--reference", "gone.npz"], r"gone\.npz: no such file"),
 }
 

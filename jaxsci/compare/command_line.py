@@ -12,6 +12,7 @@ import jax
 
 from jaxsci._checks import unknown_name
 from jaxsci._command import BadInput, clock
+from jaxsci.compare.studies import STUDIES
 from jaxsci.problems import CATALOGUE, Method, Problem
 
 METHODS = ("spectral", "adaptive", "features", "neural")
@@ -24,15 +25,12 @@ def run(options: argparse.Namespace) -> int:
     Raises:
       BadInput: what was asked for cannot be run.
     """
-    from jaxsci.compare.studies import STUDIES
-
     if options.budget is not None and not options.budget > 0:
         raise BadInput(f"--budget {options.budget}: a positive number of seconds is needed.")
-    _use_device(options.device)
-    if options.problem in STUDIES or options.problem.endswith(".toml"):
+    _key(options)
+    if is_study(options):
         from jaxsci.compare.study_command import run_study_command
 
-        _key(options)
         return run_study_command(options)
     for name in ("resume", "quick"):
         if getattr(options, name):
@@ -40,23 +38,31 @@ def run(options: argparse.Namespace) -> int:
     return _compare(options)
 
 
-def _use_device(text: str | None) -> None:
-    """A platform and a number, "gpu:1", becomes JAX's default device."""
-    if text is None:
-        return
+def is_study(options: argparse.Namespace) -> bool:
+    """A study has a name of its own, or stands in a TOML file; everything else is a problem of the catalogue."""
+    return options.problem in STUDIES or options.problem.endswith(".toml")
+
+
+def wants_double(options: argparse.Namespace) -> bool:
+    """Whether to compute in double precision: residuals and least squares want it, surrogates are used in single."""
+    return (options.precision or ("float32" if is_study(options) else "float64")) == "float64"
+
+
+def device(text: str) -> Any:
+    """A platform and a number, "gpu:1", as JAX's device.
+
+    Raises:
+      BadInput: it is not there.
+    """
     platform, _, number = text.partition(":")
     try:
-        devices = jax.devices(platform)
-        jax.config.update("jax_default_device", devices[int(number or 0)])
+        return jax.devices(platform)[int(number or 0)]
     except (RuntimeError, ValueError, IndexError):
         there = ", ".join(f"{device.platform}:{device.id}" for device in jax.devices())
         raise BadInput(f"--device {text}: it is not here; there is {there}.") from None
 
 
 def _compare(options: argparse.Namespace) -> int:
-    # An application may: residuals and least squares want float64.
-    jax.config.update("jax_enable_x64", options.precision != "float32")
-
     from jaxsci.compare import ReferenceFileError, compare, read_reference
     from jaxsci.compare.pictures import matplotlib
 
@@ -130,8 +136,6 @@ def check_folder(path: str) -> None:
 
 def _problem(options: argparse.Namespace) -> Problem:
     if options.problem not in CATALOGUE:
-        from jaxsci.compare.studies import STUDIES
-
         raise BadInput(unknown_name("problem", options.problem, sorted([*CATALOGUE, *STUDIES])))
     entry = CATALOGUE[options.problem]
     values = {}

@@ -37,22 +37,24 @@ class LargestStep(NamedTuple):
     small_error: float
 
 
-def fewest_substeps(error_of: Callable[[int], float], *, tolerance: float = 0.1, most: int = 4096) -> LargestStep | None:
-    """The fewest substeps at which steps cost at most a tenth of the error, by doubling and then bisection.
+def fewest_substeps(
+    error_of: Callable[[int], float], small: int, *, tolerance: float = 0.1, most: int = 4096
+) -> LargestStep | None:
+    """The fewest substeps at which steps cost at most a tenth of the error, by bisection.
 
-    Substeps are doubled until two doublings more change the error by less than the tolerance; the error E of the last is that
-    of small steps. Bisection between the powers of two then finds the fewest substeps with an error of at most
-    (1 + tolerance) E, and the fewest with a finite one. Both are taken to hold for all larger numbers.
+    With `small` substeps the error E is that of the grid. Bisection between powers of two finds the fewest substeps with an error
+    of at most (1 + tolerance) E, and the fewest with a finite one. Both are taken to hold for all larger numbers.
 
     Args:
-      error_of: from a number of substeps to an error, inf where the rollout is not finite.
+      error_of: from a number of substeps to an error, inf or NaN where the rollout is not finite.
+      small: substeps with which steps cost nothing; doubled where they are not stable.
       tolerance: share of the error that the steps may cost.
       most: substeps that are tried.
     Returns:
-      A `LargestStep`; None where the error does not settle by `most`.
+      A `LargestStep`; None where no number up to `most` is stable.
     Example:
       >>> from jaxsci.compare.ladder import fewest_substeps
-      >>> found = fewest_substeps(lambda m: float("inf") if m < 3 else 1e-3 + m**-4.0)  # 1e-3 is the error of the grid
+      >>> found = fewest_substeps(lambda m: float("inf") if m < 3 else 1e-3 + m**-4.0, small=64)  # 1e-3 is of the grid
       >>> found.substeps, found.stable_substeps  # 10**-4 is a tenth of 1e-3
       (10, 3)
     """
@@ -64,31 +66,27 @@ def fewest_substeps(error_of: Callable[[int], float], *, tolerance: float = 0.1,
             known[m] = value if not math.isnan(value) else math.inf
         return known[m]
 
-    m = 1
-    while True:
-        if 4 * m > most:
+    while not math.isfinite(error(small)):
+        small *= 2
+        if small > most:
             return None
-        small = error(4 * m) if math.isfinite(error(m)) and math.isfinite(error(2 * m)) else math.inf
-        if math.isfinite(small) and max(error(m), error(2 * m)) <= (1 + tolerance) * small:
-            break
-        m *= 2
-    goal = (1 + tolerance) * small
 
     def first(is_good: Callable[[int], bool]) -> int:
-        low, high = 0, min(k for k in known if k <= m and is_good(k))
-        low = max((k for k in known if k < high and not is_good(k)), default=0)
+        low, high = 0, 1
+        while high < small and not is_good(high):
+            low, high = high, min(2 * high, small)
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if is_good(middle) else (middle, high)
         return high
 
-    accurate = first(lambda k: error(k) <= goal)
-    stable = first(lambda k: math.isfinite(error(k)))
-    return LargestStep(accurate, error(accurate), stable, error(stable), small)
+    accurate = first(lambda m: error(m) <= (1 + tolerance) * error(small))
+    stable = first(lambda m: math.isfinite(error(m)))
+    return LargestStep(accurate, error(accurate), stable, error(stable), error(small))
 
 
 def largest_stable_step(
-    n: int, starts: Scored, *, order: int = 4, tolerance: float = 0.1, most: int = 4096
+    n: int, starts: Scored, small: int, *, order: int = 4, tolerance: float = 0.1, most: int = 4096
 ) -> LargestStep | None:
     """The largest step dt / m of a grid, m whole, that is stable and costs at most a tenth of its error.
 
@@ -98,21 +96,22 @@ def largest_stable_step(
     Args:
       n: grid intervals per axis.
       starts: to roll out, with their truth: others than those that are scored. The step is the same for all of them.
+      small: substeps with which steps cost nothing, those of the truth: what is found is compared with them.
       order: of the solver.
       tolerance, most: as of `fewest_substeps`.
     Returns:
-      A `LargestStep`, None where the error does not settle: the truth is no solution of this problem, or the grid is useless.
+      A `LargestStep`, None where no step is stable.
     Reference: McGreivy & Hakim (2024), Nature Machine Intelligence 6, 1256: a baseline is to be run at its own best settings.
     """
 
     def error_of(m: int) -> float:
         return float(np.mean(errors_of(search_rollouts(_Make(n, starts.dt / m, order), starts, m), starts)))
 
-    return fewest_substeps(error_of, tolerance=tolerance, most=most)
+    return fewest_substeps(error_of, small, tolerance=tolerance, most=most)
 
 
 def ladder(
-    probes: Scored, sizes: Sequence[int], *, order: int = 4, tolerance: float = 0.1, progress: Progress = None
+    probes: Scored, sizes: Sequence[int], small: int, *, order: int = 4, tolerance: float = 0.1, progress: Progress = None
 ) -> tuple[list[Candidate], list[str]]:
     """The rungs, each with its largest step, and sentences on those that could not be made.
 
@@ -122,17 +121,16 @@ def ladder(
     Args:
       probes: starts for the search, with their truth.
       sizes: grid intervals per axis, one number for each rung.
+      small: as of `largest_stable_step`.
       order: of the solver.
       tolerance: share of its error that the step of a rung may cost.
       progress: called with a line of text for each rung.
     """
     rungs, notes = [], []
     for n in sizes:
-        found = largest_stable_step(n, probes, order=order, tolerance=tolerance)
+        found = largest_stable_step(n, probes, small, order=order, tolerance=tolerance)
         if found is None:
-            notes.append(
-                f"ETDRK{order} on n = {n} has no rung: its error did not settle with up to 4096 steps between saves."
-            )
+            notes.append(f"ETDRK{order} on n = {n} has no rung: it is not stable with up to 4096 steps between saves.")
             continue
         steps = [found.substeps] + [found.stable_substeps] * (found.stable_substeps < found.substeps)
         rungs += [rung(n, probes.dt, m, order) for m in steps]

@@ -25,6 +25,7 @@ from jaxsci.compare.predictability import correlation_time, valid_prediction_tim
 from jaxsci.compare.spectra import spectrum_error
 from jaxsci.compare.study_report import Family, Measurement
 from jaxsci.problems import Problem
+from jaxsci.solvers import Stepper
 from jaxsci.surrogates.resample import resample
 
 _SHORT = 0.01  # seconds below which a rollout is timed several times in a row
@@ -156,8 +157,11 @@ def _inputs(make: Callable[[Problem], Any], scored: Scored) -> tuple[Any, Any, A
     stepper = steppers(make, scored)
     own = tuple(len(axis) - wall for axis, wall in zip(stepper.grid.values(), scored.walls, strict=True))
     dtype = jnp.result_type(float)
-    fields = resample(jnp.asarray(scored.starts, dtype), scored.walls, own)
+    fields = _resampled(jnp.asarray(scored.starts, dtype), scored.walls, own)
     return stepper, fields, jnp.asarray(scored.problem.domain["t"][0], dtype)
+
+
+_resampled = jax.jit(resample, static_argnums=(1, 2))
 
 
 def rollouts(candidate: Candidate, scored: Scored) -> Rollouts:
@@ -178,7 +182,12 @@ def search_rollouts(make: Callable[[Problem], Any], scored: Scored, substeps: in
 
 def errors_of(fields: np.ndarray, scored: Scored) -> np.ndarray:
     """The nRMSE (APEBench's definition) at each save, ``[starts, steps]``; inf from where it blew up."""
-    return np.asarray(nrmse(fields, scored.truth[:, 1:].astype(fields.dtype), space=scored.space, average=False))
+    return np.asarray(_errors(fields, scored.truth[:, 1:].astype(fields.dtype), space=scored.space))
+
+
+@functools.partial(jax.jit, static_argnames="space")
+def _errors(fields: Any, truth: Any, space: int) -> Any:
+    return nrmse(fields, truth, space=space, average=False)
 
 
 def measurement(
@@ -194,7 +203,7 @@ def measurement(
 
 
 def metrics_of(
-    made: Rollouts, scored: Scored, *, channel: int = 0, lyapunov_time: float = 1.0, stepper: Any = None, checked: int = 4
+    made: Rollouts, scored: Scored, *, channel: int = 0, lyapunov_time: float = 1.0, residual: Any = None, checked: int = 4
 ) -> dict[str, float]:
     """The other metrics of a candidate's rollouts, each by the definition of the function of its name.
 
@@ -204,30 +213,53 @@ def metrics_of(
     Args:
       channel: the one whose correlation is meant.
       lyapunov_time: the unit of the valid prediction time.
-      stepper: the solver on the grid of the scores, for the residual; None leaves it out.
+      residual: from `residual_on`; None leaves it out.
       checked: starts that go into the residual.
     """
-    problem, space, saves = scored.problem, scored.space, scored.steps
     dtype = made.fields.dtype
     truth = scored.truth.astype(dtype)
     fields = np.concatenate([truth[:, :1], made.fields], axis=1)
-    ts, half = jnp.asarray(scored.ts, dtype), (saves + 1) // 2
-    one = slice(channel, channel + 1)
+    what = _What(
+        scored.space, tuple(scored.problem.domain.lengths), tuple(invariants(scored.problem)), channel,
+        has_spectrum=not any(scored.walls) and all(n % 2 == 0 for n in scored.n),
+    )  # fmt: skip
+    found = _metrics(fields, truth, jnp.asarray(scored.ts, dtype), lyapunov_time, what)
+    if residual is not None and not scored.numbers:
+        found["residual"] = residual(fields[:checked])
+    bad = ~np.isfinite(made.fields).all(axis=tuple(range(1, made.fields.ndim)))
+    return {name: float(value) for name, value in found.items()} | {"blown_up": float(np.mean(bad))}
+
+
+class _What(NamedTuple):
+    """What is static in the metrics."""
+
+    space: int
+    lengths: tuple[float, ...]
+    kept: tuple[Any, ...]  # integrals that the equation keeps
+    channel: int
+    has_spectrum: bool
+
+
+@functools.partial(jax.jit, static_argnames="what")
+def _metrics(fields: Any, truth: Any, ts: Any, lyapunov_time: Any, what: _What) -> dict[str, Any]:
+    space, half = what.space, fields.shape[1] // 2
+    one = slice(what.channel, what.channel + 1)
     found = {
         "correlation_time": correlation_time(fields[:, :, one], truth[:, :, one], ts, space=space),
         "valid_prediction_time": valid_prediction_time(fields, truth, ts, space=space, lyapunov_time=lyapunov_time),
-        "blown_up": np.mean(~np.isfinite(made.fields).all(axis=tuple(range(1, made.fields.ndim)))),
     }
-    lengths = problem.domain.lengths
-    if not any(scored.walls) and all(n % 2 == 0 for n in scored.n):
-        found["spectrum_error"] = spectrum_error(fields[:, -half:], truth[:, -half:], space=space, lengths=lengths)
-    kept = invariants(problem)
-    if kept:
-        drifts = [conservation_drift(fields, name, space=space, lengths=lengths, average=False) for name in kept]
-        found["conservation_drift"] = max(float(np.max(np.mean(np.asarray(d)[:, -1], axis=0))) for d in drifts)
-    if stepper is not None and not scored.numbers:
-        found["residual"] = physics_residual(stepper, fields[:checked], dt=scored.dt)
-    return {name: float(value) for name, value in found.items()}
+    if what.has_spectrum:
+        late, true = fields[:, -half:], truth[:, -half:]
+        found["spectrum_error"] = spectrum_error(late, true, space=space, lengths=what.lengths)
+    drifts = [conservation_drift(fields, name, space=space, lengths=what.lengths, average=False) for name in what.kept]
+    if drifts:
+        found["conservation_drift"] = jnp.max(jnp.stack([jnp.max(jnp.mean(d[:, -1], axis=0)) for d in drifts]))
+    return found
+
+
+def residual_on(solver: Stepper, dt: float) -> Callable[[Any], Any]:
+    """The physics residual of rollouts with saves every dt, by the solver on their grid, as one program for all candidates."""
+    return jax.jit(functools.partial(physics_residual, solver, dt=dt))
 
 
 # --- seconds -------------------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def _turbulence(key: Key, viscosity: float = 0.01, boxes: int = 1) -> Problem:
     problem = kolmogorov_flow(viscosity=viscosity)
     if boxes > 1:
         problem = _on(problem, Box(t=(0, 1), x=(0, 2 * math.pi * boxes), y=(0, 2 * math.pi * boxes)))
-    return problem.with_initial(w=turbulent_vorticity(key, problem.domain, cutoff=8 * boxes, peak=4.0, energy=1.0))
+    return problem.with_initial(w=turbulent_vorticity(key, problem.domain, cutoff=8 * boxes, peak=4.0, energy=0.5))
 
 
 def _waves(key: Key, problem: Problem, cutoff: int = 5) -> Problem:
@@ -63,9 +63,9 @@ def kolmogorov(scale: Scale = "default") -> Study:
     """Two-dimensional turbulence kept up by a force, Reynolds number 100, on 64 x 64 points: is a surrogate worth it?"""
     quick = scale == "quick"
     return Study(
-        name="kolmogorov", family=_turbulence, truth=Spectral(n=128, dt=1 / 64), data=Spectral(n=96, dt=1 / 32),
-        ladder=(16, 24, 32, 48, 64), n=64, dt=0.5, steps=12, skip=8.0,
-        training_runs=16 if quick else 48, training_steps=24,
+        name="kolmogorov", family=_turbulence, truth=Spectral(n=96, dt=1 / 96), data=Spectral(n=64, dt=1 / 48),
+        ladder=(16, 24, 32, 48, 64), n=64, dt=0.5, steps=12, skip=6.0,
+        training_runs=16 if quick else 64, training_steps=24,
         surrogates={
             "FNO": _network(FNO(modes=(12, 12), channels=20, layers=3), scale, 4000),
             "U-Net": _network(UNet(channels=12, levels=3), scale, 4000),

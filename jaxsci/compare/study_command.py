@@ -13,9 +13,9 @@ from jaxsci.compare.command_line import check_folder
 from jaxsci.compare.pictures import matplotlib
 from jaxsci.compare.studies import STUDIES, named_study
 from jaxsci.compare.study import Study, run_study
-from jaxsci.compare.study_file import StudyFileError, study_of_file
 from jaxsci.compare.study_files import save_study
 from jaxsci.compare.study_text import study_text
+from jaxsci.compare.study_toml import StudyFileError, study_of_file
 
 RECORD = "record"  # in the report's folder: what --resume goes on from
 
@@ -26,7 +26,6 @@ def run_study_command(options: argparse.Namespace) -> int:
     Raises:
       BadInput: what was asked for cannot be run.
     """
-    jax.config.update("jax_enable_x64", options.precision == "float64")
     for name in ("reference", "set", "methods"):
         if getattr(options, name):
             raise BadInput(f"--{name} is for problems of the catalogue; {options.problem} is a study.")
@@ -51,6 +50,7 @@ def run_study_command(options: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise BadInput(str(error)) from None
+    report = dataclasses.replace(report, settings={**report.settings, "command": _command(options)})
     print(f"\n{study_text(report)}")
     if options.out is not None:
         try:
@@ -59,6 +59,15 @@ def run_study_command(options: argparse.Namespace) -> int:
             raise BadInput(f"cannot write to {options.out}: {error.strerror or error}.") from None
         print(f"Written: {folder / 'index.html'}, results.json, measurements.csv, *.png")
     return 0
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What was typed, but for the folder."""
+    words = ["jaxsci", "compare", options.problem, "--seed", str(options.seed)]
+    for name in ("budget", "device", "precision"):
+        if getattr(options, name) is not None:
+            words += [f"--{name}", str(getattr(options, name))]
+    return " ".join([*words, "--quick"] if options.quick else words)
 
 
 def study_of(name: str, *, quick: bool = False) -> Study:

@@ -34,7 +34,7 @@ def study_page(report: StudyReport) -> str:
     told = {table.key: table for table in tables(report)}
     title = f"{describe(report.problem)['name'].replace('_', ' ')}: solver against surrogate"
     sections = [
-        f"<header><h1>{_(title)}</h1>{''.join(f'<p class=lead>{_(text)}</p>' for text in lead(report))}</header>",
+        f"<header><h1>{_(title)}</h1>{''.join(map(_lead, lead(report)))}</header>",
         _section("problem", "The problem", _problem(report)),
         _section("front", "Error against cost", _pareto(report, drawn)),
         _section("verdicts", "Verdicts", _table(told.get("verdicts")) + _others(report)),
@@ -147,6 +147,7 @@ def _table(table: Table | None) -> str:
 
 def _cell(text: str) -> str:
     """A number, with the bounds that stand in brackets in small print below it."""
+    text = re.sub(r" us$", " \u00b5s", text)
     if found := re.fullmatch(r"(\S+) \((.+ to .+|at best .+)\)( .+)?", text):
         return f"<td>{_(found[1])}{_(found[3] or '')}<small>{_(found[2])}</small></td>"
     return f"<td>{_(text)}</td>"

@@ -13,7 +13,7 @@ from jaxsci.compare.pictures import _COLOURS, _GRID, _INK, _plain, _png, _style,
 from jaxsci.compare.study_frames import DECADES, limits, log_error, plane, shown_saves
 from jaxsci.compare.study_labels import label_points, spread_out
 from jaxsci.compare.study_report import Gallery, Measurement, StudyReport
-from jaxsci.compare.study_tables import batches, short
+from jaxsci.compare.study_tables import batches, percent, short
 
 _SOFT = "#868e96"  # baselines
 # What the page calls the colours, so that light and dark have their own.
@@ -97,12 +97,13 @@ def _pareto(axes: Any, report: StudyReport, batch: int) -> tuple[list[tuple[floa
     timed = [m for m in report.measurements if m.seconds.get(batch, 0.0) > 0]
     finite = [m.error for m in timed if math.isfinite(m.error) and m.error > 0]
     floor = report.truth_error if report.truth_error > 0 else 0.0
-    known = finite + ([floor] if floor else [])
+    far = bool(floor and finite and floor < min(finite) / 30)  # too far below to be worth the room
+    known = finite + ([floor] if floor and not far else [])
     low, high = (min(known), max(known)) if known else (1e-2, 1.0)
     room = max((high / low) ** 0.08, 1.6)
     axes.set_yscale("log")
     axes.set_xscale("log")
-    axes.set_ylim(low / room, high * room**2)
+    axes.set_ylim(low / (4 * room if far else room), high * room**2)
     if timed:
         times = [m.seconds[batch] for m in timed]
         side = max((max(times) / min(times)) ** 0.1, 1.5)
@@ -132,10 +133,16 @@ def _pareto(axes: Any, report: StudyReport, batch: int) -> tuple[list[tuple[floa
         x, y = places[len(places) // 2]
         blown = "" if all(math.isfinite(m.error) for m in timed if m.name == name) else ", blew up"
         labels.append((x, y, short(name, 24) + blown, colours[name]))
+    written: list[tuple[float, float]] = []  # where the floor's name stands
     if floor:
-        axes.axhline(floor, color=_INK, lw=1, ls=":", zorder=1)
-        axes.annotate("error of the truth itself", (0.985, floor), xycoords=("axes fraction", "data"), xytext=(0, 3),
-                      textcoords="offset points", fontsize=8, color=_INK, ha="right")  # fmt: skip
+        if not far:
+            axes.axhline(floor, color=_INK, lw=1, ls=":", zorder=1)
+        text = f"error of the truth itself{f': {percent(floor)}, further down' if far else ''}"
+        at = axes.get_ylim()[0] if far else floor
+        axes.annotate(text, (0.985, at), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points",
+                      fontsize=8, color=_INK, ha="right")  # fmt: skip
+        left, right = axes.get_xlim()
+        written += [(left * (right / left) ** f, at * (axes.get_ylim()[1] / at) ** 0.02) for f in np.linspace(0.4, 0.98, 24)]
     axes.grid(True, which="major", color=_GRID, lw=0.6)
     axes.set_axisbelow(True)
     axes.set_title(f"batch {batch}", fontsize=11, color=_INK, loc="left")
@@ -144,7 +151,7 @@ def _pareto(axes: Any, report: StudyReport, batch: int) -> tuple[list[tuple[floa
     _themed(axes)
     along = [point for line in axes.lines if len(line.get_xdata()) > 2 for point in _along(line)]
     ordered = sorted(labels, key=lambda label: label[3] in (_INK, _SOFT))  # the surrogates have the first choice
-    return [(x, y, _plain(text), colour) for x, y, text, colour in ordered], [place(m) for m in timed] + along
+    return [(x, y, _plain(text), colour) for x, y, text, colour in ordered], [place(m) for m in timed] + along + written
 
 
 def _along(line: Any) -> list[tuple[float, float]]:

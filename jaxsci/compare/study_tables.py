@@ -110,12 +110,14 @@ def percent(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """A time in the unit that suits it: 0.34 ms, 12 s, 25 min, 3.1 h."""
+    """A time in the unit that suits it: 1.2 us, 0.34 ms, 12 s, 25 min, 3.1 h."""
     if not math.isfinite(value) or value == 0:
         return number(value)
     for unit, size, least in (("h", 3600.0, 7200.0), ("min", 60.0, 600.0), ("s", 1.0, 1.0)):
         if value >= least:
             return f"{number(value / size, 3 if value / size >= 10 else 2)} {unit}"
+    if value < 1e-4:
+        return f"{number(1e6 * value, 3 if value >= 1e-5 else 2)} us"
     return f"{number(1000 * value, 3 if value >= 0.01 else 2)} ms"
 
 

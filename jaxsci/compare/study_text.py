@@ -35,13 +35,14 @@ def study_text(report: StudyReport) -> str:
       >>> import jaxsci as js, numpy as np
       >>> from jaxsci.compare.study_report import Gallery, Interval, Measurement, StudyReport, Verdict
       >>> from jaxsci.compare.study_text import study_text
-      >>> def made(name, family, error, seconds):
-      ...     times = {64: seconds}
-      ...     return Measurement(name, family, "", None, None, None, np.full(16, error), np.full(2, error), times, times, 1.0)
+      >>> def made(name, family, n, error, time):
+      ...     times = {64: time}
+      ...     return Measurement(name, family, "", n, None, None, np.full(16, error), np.full(2, error), times, times, 1.0)
+      >>> ladder = tuple(made("ETDRK4", "solver", n, 40 / n**2, n / 2000) for n in (8, 12, 16, 20, 24))
       >>> verdict = Verdict("FNO", 64, Interval(0.12, 0.1, 0.14), Interval(0.5, 0.4, 0.625), "", Interval(3.0, 2.5, 3.6),
       ...                   Interval(np.inf, np.inf, np.inf), 600.0)
       >>> report = StudyReport("a", js.problems.heat(), {}, np.arange(2), "a fine grid", 1e-3,
-      ...                      (made("ETDRK4", "solver", 0.05, 0.01), made("FNO", "surrogate", 0.12, 0.02)), (verdict,), (),
+      ...                      (*ladder, made("FNO", "surrogate", None, 0.12, 0.02)), (verdict,), (),
       ...                      Gallery("u", np.arange(3), {}, np.zeros(3), {}), {})
       >>> print("\\n".join(study_text(report).splitlines()[:2]))
       At the error of FNO (12 %) and batch 64, ETDRK4 is 2.0 (1.6 to 2.5) times faster than the surrogate; the surrogate never

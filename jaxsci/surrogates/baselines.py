@@ -44,7 +44,7 @@ class Persistence:
       >>> run = js.rollout(js.stepper(problem, js.Spectral(n=32, dt=0.1)), 10, save_every=1)
       >>> data = js.surrogates.Trajectories(problem, run.fields[None], {}, dt=0.1)
       >>> s = js.stepper(problem, js.surrogates.Persistence().fit(data))
-      >>> bool((s.decode(s.step(s.initial())) == run.fields[0]).all())
+      >>> bool(abs(s.decode(s.step(s.initial())) - run.fields[0]).max() < 1e-5)
       True
     """
 

@@ -86,9 +86,10 @@ class ExtendedDMD:
     Reference: Williams, Kevrekidis & Rowley (2015), J. Nonlinear Sci. 25, 1307, section 2; Rahimi & Recht (2007), NeurIPS.
     Example:
       >>> import jax, jaxsci as js
-      >>> problem = js.problems.fisher_kpp()
+      >>> logistic = js.Equation(lambda u: u.t - u * (1 - u) - u.xx)
+      >>> problem = js.Problem(logistic, js.Box(t=(0, 1), x=(0, 1)), initial={"u": 0.5})
       >>> s = js.stepper(problem, js.Spectral(n=16, dt=0.05))
-      >>> starts = jax.random.uniform(jax.random.key(0), (12, 1, 1)) + 0 * s.components(s.initial())
+      >>> starts = jax.random.uniform(jax.random.key(0), (12, 1, 1)) * jax.numpy.ones(16)
       >>> run = lambda u: js.rollout(s, 10, state=s.encode(u), save_every=1).fields
       >>> data = js.surrogates.Trajectories(problem, jax.vmap(run)(starts), {}, dt=0.05)
       >>> fit = js.surrogates.ExtendedDMD(waves=16).fit(data, key=jax.random.key(0))

@@ -125,8 +125,10 @@ class NetworkSurrogate:
             fit to the last bit.
           mesh: a `jax.sharding.Mesh` with one axis: each device takes its part of every batch.
           batches: pieces of a data set that is larger than memory, in the order in which they are trained on, one an iteration:
-            ``[batch, saves, channels, *space]`` with the saves of the longest unrolling and its start, or pairs ``(piece, {name:
-            [batch]})`` where runs differ in coefficients; or a function of the number of the first piece, for resuming.
+            ``[batch, saves, channels, *space]`` with the saves of the longest unrolling and its start, or what
+            `jaxsci.surrogates.stream_batches` yields, or pairs ``(piece, {name: [batch]})`` where runs differ in coefficients.
+            Or a function of the number of the first piece that returns them, so that a resumed fit need not read those before:
+            ``lambda first: stream_batches(source, batch=16, saves=2, start=first)``.
           unlabelled: fields ``[states, channels, *space]`` whose successors are not known, with the data's own coefficients:
             a batch of them goes into the residual of each iteration.
         Returns:

@@ -16,8 +16,9 @@ class PieceStream:
     """Groups of pieces, at most three of them in memory: in use, ready, and being read.
 
     Args:
-      batches: an iterable of pieces, ``[batch, saves, channels, *space]``, or of pairs ``(piece, {name: [batch]})``; or a
-        function of the number of the first piece that returns one. Without it the pieces before are read and thrown away.
+      batches: an iterable of pieces, ``[batch, saves, channels, *space]`` or with these as ``fields``, or of pairs ``(piece,
+        {name: [batch]})``; or a function of the number of the first piece that returns one. Where it is none, the pieces before
+        the first are read and thrown away.
       first: number of the first piece.
       group: pieces in a group.
       shape: of every piece; it may have more saves.
@@ -76,6 +77,8 @@ class PieceStream:
             self._queue.put(error)
 
     def _checked(self, piece: Any) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        if hasattr(piece, "fields"):  # of `stream_batches`
+            piece = piece.fields
         window, numbers = piece if isinstance(piece, tuple) else (piece, {})
         window = np.asarray(window)
         batch, saves, *rest = self._shape
@@ -92,7 +95,8 @@ class PieceStream:
         missing = [name for name in self._names if name not in numbers]
         if missing:
             raise ValueError(
-                f"fit: the runs differ in {', '.join(missing)}: give batches of pairs (piece, {{name: [batch]}}) with it."
+                f"fit: the runs differ in {', '.join(missing)}: give batches of pairs (piece, {{name: [batch]}}) with it, as in "
+                "((b.fields, {'viscosity': values[b.runs]}) for b in stream_batches(...))."
             )
         dtype = self._dtype
         return window[:, :saves].astype(dtype), {name: np.asarray(numbers[name], dtype) for name in self._names}

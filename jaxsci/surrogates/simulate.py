@@ -289,7 +289,7 @@ def _run_all(plan: _Plan, keys: Any, batch: int | None, mesh: Mesh | None, progr
             )
             if fields is None:
                 fields = np.empty((runs, *found.shape[1:]), found.dtype)
-            count = min(size, runs - first)
+            found, steps, count = np.asarray(found), np.asarray(steps), min(size, runs - first)
             fields[first : first + count], bad[first : first + count] = found[:count], steps[:count]
             if progress is not None:
                 done = first + count

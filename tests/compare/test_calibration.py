@@ -45,6 +45,7 @@ def test_crps_is_the_integral_that_defines_it():
     assert float(crps(members, truth, definition="energy")) == pytest.approx(integral, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_fair_crps_does_not_depend_on_the_number_of_members():
     few, many = (crps(*calibrated(members, seed=members)) for members in (2, 16))
     assert float(few) == pytest.approx(1 / math.sqrt(math.pi), abs=0.015)  # of N(0, 1): E|x - y| - E|x - x'| / 2
@@ -93,6 +94,7 @@ def test_coverage_and_error_of_a_gaussian_by_hand():
     assert float(expected_calibration_error(point, [0.25, 0.75])) == 0.25
 
 
+@pytest.mark.slow
 def test_calibrated_ensembles_are_found_calibrated_and_others_not():
     for members in (1, 4):
         pit = ensemble_pit(*calibrated(members))

@@ -39,6 +39,7 @@ def test_drift_of_a_batch_of_an_own_density_and_with_weights():
     assert float(conservation_drift(run, space=1, weights=[1, 2, 1])) == pytest.approx(0.5)  # the trapezoidal rule
 
 
+@pytest.mark.slow
 def test_enstrophy_of_velocities_is_that_of_their_vorticity():
     x, y = np.meshgrid(X, X, indexing="ij")
     scales = np.array([1.0, 0.5])[:, None, None]
@@ -74,6 +75,7 @@ def waves():
     return s, np.asarray(js.rollout(s, 12, save_every=1).fields)
 
 
+@pytest.mark.slow
 def test_the_solver_keeps_what_the_equation_keeps():
     s, run = waves()
     (kept,) = invariants(s.problem)

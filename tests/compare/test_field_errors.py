@@ -173,3 +173,11 @@ def test_integers_are_read_as_numbers():
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.slow
+def test_exponax_is_what_its_own_function_gives():
+    exponax = pytest.importorskip("exponax", minversion="0.2")
+    a, b = (jnp.asarray(x) for x in np.random.default_rng(4).normal(size=(2, 3, 2, 8, 8)))
+    theirs = exponax.metrics.mean_metric(exponax.metrics.nRMSE, a, b)
+    assert float(nrmse(a, b, space=2, definition="exponax")) == pytest.approx(float(theirs), rel=1e-12)

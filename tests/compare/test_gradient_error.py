@@ -62,6 +62,7 @@ def test_a_functional_and_gradients_without_use():
     np.testing.assert_allclose([broken.relative_l2, broken.cosine], [[np.inf], [0]])
 
 
+@pytest.mark.slow
 def test_solvers_agree_the_better_the_smaller_their_steps():
     problem = js.problems.kuramoto_sivashinsky()
     fine, middle, coarse = (js.stepper(problem, js.Spectral(n=16, dt=dt)) for dt in (2.5e-4, 1e-3, 2e-3))

@@ -140,7 +140,6 @@ def test_exponent_of_kuramoto_sivashinsky():
     problem = js.problems.kuramoto_sivashinsky(advection=scale, antidiffusion=scale**2, hyperdiffusion=scale**4)
     s = js.stepper(problem, js.Spectral(n=64, dt=0.1))
     found = lyapunov_exponent(s, steps=200_000, warm_up=5_000, key=jax.random.key(0))
-    print(found.exponent, found.standard_error)
     assert 0.041 < float(found.exponent) < 0.050
 
 

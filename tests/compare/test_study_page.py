@@ -236,9 +236,7 @@ def test_in_one_dimension_the_slider_moves_a_line_and_the_profiles(tmp_path):
     found, console = opened(probed(text("ks")), tmp_path, address="#frame=30")
     assert found["errors"] == console == []
     assert found["first"]["frame"] == "30"
-    assert set(found["first"]["films"]) == {"93.75%translate(-2.94118%, -0.769231%)"} or all(
-        film.startswith("93.75%") for film in found["first"]["films"]
-    )
+    assert all(film.startswith("93.75%") for film in found["first"]["films"])
     assert found["first"]["lines"].count(0) == 1, "what blew up has no profile any more"
     assert found["first"]["told"].count("not finite") == 1
     assert found["slid"]["lines"].count(0) == 0

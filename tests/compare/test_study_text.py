@@ -36,8 +36,8 @@ def test_units_suit_the_size():
     assert [percent(v) for v in (0.12, 1.3, 0.0034, 3.1e-6, INF, NAN, 0)] == [
         "12 %", "130 %", "0.34 %", "3.1e-6", "blew up", "-", "0 %",
     ]  # fmt: skip
-    assert [seconds(v) for v in (3.4e-4, 0.0137, 1.3, 96.0, 646.0, 9000.0, 0.0, NAN)] == [
-        "0.34 ms", "13.7 ms", "1.3 s", "96.0 s", "10.8 min", "2.5 h", "0", "-",
+    assert [seconds(v) for v in (1.2e-6, 3.4e-4, 0.0137, 1.3, 96.0, 646.0, 9000.0, 0.0, NAN)] == [
+        "1.2 us", "0.34 ms", "13.7 ms", "1.3 s", "96.0 s", "10.8 min", "2.5 h", "0", "-",
     ]  # fmt: skip
     assert [runs(v) for v in (12_345.2, INF, NAN, 0.4)] == ["12,000", "never", "-", "1"]
 

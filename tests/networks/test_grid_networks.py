@@ -31,6 +31,7 @@ NETWORKS = {
     "deeponet": (GridDeepONet((3,), (4,), (4,), 2), (6,), (8,)),
     "deeponet, walls": (GridDeepONet((3, 2), (4,), (4,), 2, borders=WALLED), (4, 5), (6, 6)),
 }
+QUICK = ("factorised fno, walls", "unet", "transolver, walls")
 each = pytest.mark.parametrize("name", NETWORKS)
 DEEP = {
     "factorised fno": FactorisedFNO((4, 4), 16, 6),
@@ -71,7 +72,9 @@ def test_networks_are_values(name):
     assert (again, hash(again)) == (network, hash(network))
 
 
-@each
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+)
 def test_batches_precisions_and_gradients(name):
     """One program: vmap is the loop, float32 near float64, every parameter matters, and odd walls are held."""
     network, space, _ = NETWORKS[name]

@@ -52,7 +52,7 @@ def test_with_symmetric_kernels_even_walls_are_mirrors():
             r"UNet: axis 1 \(odd\) needs a multiple of 2\^2 = 4 nodes plus 1, as both walls have one; got 16",
         ),
         (lambda: _at((6, 17)), r"UNet: axis 0 \(periodic\) needs a multiple of 2\^2 = 4 nodes; got 6"),
-        (lambda: _at((8, 1)), r"UNet: axis 1 \(odd\) needs .*; got 1\\."),
+        (lambda: _at((8, 1)), r"UNet: axis 1 \(odd\) needs .*; got 1\."),
     ],
 )
 def test_wrong_options_and_grids_are_named(make, message):

@@ -15,6 +15,7 @@ from tiny_training import Stencil, waves
 
 import jaxsci as js
 from jaxsci.surrogates import training_loop
+from jaxsci.surrogates.batches import stream_batches
 from jaxsci.surrogates.network_surrogate import NetworkSurrogate, fit_seeds
 from jaxsci.surrogates.training import Training, start, update
 
@@ -221,6 +222,7 @@ print(json.dumps([len(jax.devices()), out]))
 """
 
 
+@pytest.mark.slow
 def test_a_mesh_of_devices_gives_the_same_fit():
     flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
     done = subprocess.run(
@@ -286,6 +288,13 @@ def test_a_stream_may_end_goes_on_where_it_was_and_is_checked(tmp_path):
         made.fit(data, key=KEY, batches=broken, folder=tmp_path / "b", save_seconds=0.0)
     resumed = made.fit(data, key=KEY, batches=pieces_of(data, 100), folder=tmp_path / "b", resume=True)
     np.testing.assert_array_equal(flat(resumed), flat(whole))
+
+
+def test_batches_of_a_data_set_are_pieces():
+    data, made = waves(runs=8), surrogate(steps=9)
+    fitted = made.fit(data, key=KEY, batches=lambda first: stream_batches(data, batch=4, saves=2, start=first))
+    pieces = (batch.fields for batch in stream_batches(data, batch=4, saves=2))
+    np.testing.assert_array_equal(flat(fitted), flat(made.fit(data, key=KEY, batches=pieces)))
 
 
 def test_a_stream_tells_the_numbers_that_differ():

@@ -64,7 +64,7 @@ def study_of_file(path: str | Path) -> Study:
       StudyFileError: naming the section and the entry.
     Example:
       >>> import tempfile
-      >>> from jaxsci.compare.study_file import study_of_file
+      >>> from jaxsci.compare.study_toml import study_of_file
       >>> text = '''
       ... [problem]
       ... equation = "u.t + u * u.x = viscosity * u.xx"

@@ -1,0 +1,133 @@
+"""A study from a TOML file is the study in Python, and every mistake in it is named with its section."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxsci as js
+from jaxsci.compare import StudyFileError, study_of_file
+
+OWN = """
+name = "own waves"
+[problem]
+equation = "u.t + u * u.x = viscosity * u.xx"
+domain = {t = [0, 1], x = [0, 6.283185307179586]}
+coefficients = {viscosity = [0.05, 0.1]}
+[starts]
+u = {kind = "random_fourier_series", cutoff = 4, rms = 1.0}
+[study]
+truth = {n = 128, dt = 0.01}
+ladder = [12, 16, 24, 32, 48]
+n = 32
+dt = 0.1
+steps = 10
+[surrogates.FNO]
+network = "FNO"
+modes = [8]
+channels = 12
+numbers = ["viscosity"]
+training = {steps = 500, unroll = 2}
+[surrogates.corrected]
+network = "ResNet"
+dimension = 1
+channels = 8
+corrects = {n = 16, dt = 0.05}
+[baselines.coarse]
+kind = "CoarseSolver"
+n = 16
+dt = 0.05
+[shifts."viscosity 0.02"]
+coefficients = {viscosity = 0.02}
+[shifts."twice the box"]
+box = 2
+[shifts."twice the time"]
+steps = 20
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    def read(text=OWN):
+        path = tmp_path / "own.toml"
+        path.write_text(text)
+        return study_of_file(path)
+
+    return read
+
+
+def test_the_file_is_the_study_in_python(study):
+    found = study()
+    assert found.name == "own waves"
+    assert found.truth == js.Spectral(n=128, dt=0.01)
+    training = js.surrogates.Training(steps=500, unroll=2)
+    network = js.networks.FNO(modes=(8,), channels=12)
+    assert found.surrogates["FNO"] == js.surrogates.NetworkSurrogate(network, numbers=("viscosity",), training=training)
+    assert found.surrogates["corrected"].corrects == js.Spectral(n=16, dt=0.05)
+    assert found.baselines == {"coarse": js.surrogates.CoarseSolver(n=16, dt=0.05)}
+    assert [shift.name for shift in found.shifts] == ["viscosity 0.02", "twice the box", "twice the time"]
+
+
+def test_its_family_draws_starts_and_coefficients(study):
+    found = study()
+    problems = [found.family(jax.random.key(i)) for i in range(3)]
+    written = js.Equation(lambda u, viscosity: u.t + u * u.x - viscosity * u.xx)
+    assert problems[0].equation.identity == written.identity
+    viscosities = [float(p.coefficients["viscosity"]) for p in problems]
+    assert len(set(viscosities)) == 3
+    assert all(0.05 <= v <= 0.1 for v in viscosities)
+    x = {"x": jnp.linspace(0, 6.28, 9)}
+    starts = [p.initial["u"](x, p.coefficients) for p in problems[:2]]
+    assert float(jnp.abs(starts[0] - starts[1]).max()) > 0.1
+    assert float(found.shifts[0].family(jax.random.key(0)).coefficients["viscosity"]) == pytest.approx(0.02)
+    wide = found.shifts[1].family(jax.random.key(0))
+    assert wide.domain["x"][1] == pytest.approx(2 * 6.283185307179586)
+    assert found.shifts[1].scale == 2
+
+
+def test_a_problem_of_the_catalogue_with_a_range(study):
+    text = OWN[OWN.index("[study]") :].split("[shifts")[0].replace('numbers = ["viscosity"]', "")
+    head = '[problem]\ncatalogue = "kuramoto_sivashinsky"\n[starts]\nu = {kind = "random_fourier_series"}\n'
+    assert study(head + text).family(jax.random.key(0)).name == "kuramoto_sivashinsky"
+
+
+BAD = {
+    "no TOML": ("[problem", "not a TOML file"),
+    "no problem": ("[study]\nn = 1", r"a section \[problem\] is needed"),
+    "unknown section": (OWN + "\n[grid]\n", "section 'grid' does not exist"),
+    "a formula": (OWN.replace("u * u.x", "u ^ u.x"), r"\[problem\]: .*Powers are written"),
+    "an unknown coefficient": (OWN.replace("{viscosity = [0.05, 0.1]}", "{nu = 1.0}"), r"\[problem\]: .*viscosity"),
+    "an empty range": (OWN.replace("[0.05, 0.1]", "[0.1, 0.05]"), "low < high"),
+    "an unknown kind of start": (
+        OWN.replace("random_fourier_series", "random"),
+        r"\[starts\]: u needs kind 'random' does not",
+    ),
+    "a bad option of a start": (OWN.replace("cutoff = 4", "cutoff = 0"), r"\[starts\] u: .*cutoff"),
+    "a misspelt option of a start": (OWN.replace("cutoff = 4", "cutof = 4"), r"\[starts\] u: .*cutof"),
+    "an unknown network": (OWN.replace('"FNO"', '"FNOO"'), r"\[surrogates.FNO\]: network 'FNOO' .*mean 'FNO'"),
+    "a misspelt entry": (OWN.replace("channels = 12", "chanels = 12"), r"\[surrogates.FNO\]: entry 'chanels' .*'channels'"),
+    "a bad value": (OWN.replace("modes = [8]", "modes = [0]"), r"\[surrogates.FNO\]: FNO: modes must be"),
+    "a bad training": (OWN.replace("steps = 500", "steps = -1"), r"\[surrogates.FNO\] training: "),
+    "a short ladder": (OWN.replace("[12, 16, 24, 32, 48]", "[12, 16]"), r"\[study\]: .*ladder needs 5 grids"),
+    "a misspelt setting": (OWN.replace("steps = 10", "step = 10"), r"\[study\]: entry 'step' does not exist.*'steps'"),
+    "a missing setting": (OWN.replace("steps = 10\n", ""), r"\[study\]: .*steps"),
+    "an unknown baseline": (OWN.replace('"CoarseSolver"', '"Coarse"'), r"\[baselines.coarse\]: kind 'Coarse' does not"),
+    "half a box": (OWN.replace("box = 2", "box = 0.5"), r"\[shifts.twice the box\]: box is a whole number"),
+    "nothing random": (
+        OWN.replace("[0.05, 0.1]", "0.1").split("[starts]")[0] + OWN[OWN.index("[study]") :],
+        "every run would",
+    ),
+    "a wrong boundary": (OWN.replace("[starts]", 'boundary = {x = "open"}\n[starts]'), "the boundary of x is 'periodic'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_mistakes_are_named_with_their_section(study, case):
+    text, message = BAD[case]
+    with pytest.raises(StudyFileError, match=message) as caught:
+        study(text)
+    assert "own.toml" in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(StudyFileError, match="no such file"):
+        study_of_file(tmp_path / "gone.toml")

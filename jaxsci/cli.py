@@ -1,4 +1,5 @@
-"""The command line: ``jaxsci problems``, ``jaxsci compare PROBLEM --out FOLDER``, ``jaxsci fba MODEL``, ``jaxsci doctor``.
+"""The command line: ``jaxsci problems``, ``jaxsci compare PROBLEM --out FOLDER``, ``jaxsci sweep``, ``jaxsci fba MODEL``,
+``jaxsci doctor``.
 
 Bad input gives one line on the error stream and exit status 2; nothing is written then.
 """
@@ -62,6 +63,20 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--quick", action="store_true", help="small, to see that it runs; the figures say so")
     compare.set_defaults(run=_compare)
 
+    many = commands.add_parser(
+        "sweep", help="studies x seeds, each once; start it as often as there are processors or hosts"
+    )
+    many.add_argument("studies", nargs="+", help="names or .toml files, as of `jaxsci compare`")
+    many.add_argument(
+        "--out", metavar="FOLDER", required=True, help="shared by all processes; what is done there stays done"
+    )
+    many.add_argument("--seeds", type=int, nargs="+", default=[0], help="(default 0)")
+    many.add_argument("--budget", type=float, metavar="SECONDS", help="of each study (default: its own)")
+    many.add_argument("--device", metavar="NAME", help="cpu, gpu, gpu:1, tpu (default: what JAX finds)")
+    many.add_argument("--precision", choices=("float32", "float64"), default="float32", help="(default float32)")
+    many.add_argument("--quick", action="store_true", help="small, to see that it runs; the figures say so")
+    many.set_defaults(run=_sweep)
+
     fba = commands.add_parser("fba", help="flux balance of a metabolic model: growth, uptakes, secretions")
     fba.add_argument("model", help="a file (.json as of BiGG, .xml in SBML; .gz), or a name: e_coli_core, iJO1366, ...")
     fba.add_argument(
@@ -103,6 +118,18 @@ def _compare(options: argparse.Namespace) -> int:
     if options.device is not None:
         jax.config.update("jax_default_device", device(options.device))
     return run(options)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    import jax
+
+    from jaxsci.compare.command_line import device
+    from jaxsci.compare.sweep_command import run_sweep_command
+
+    jax.config.update("jax_enable_x64", options.precision == "float64")
+    if options.device is not None:
+        jax.config.update("jax_default_device", device(options.device))
+    return run_sweep_command(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:

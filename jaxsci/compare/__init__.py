@@ -1,5 +1,6 @@
 """Comparison: solver and network on the same physics, at the same points, with their whole cost.
 
+`compare` sets methods against each other on one problem; a `Study` sets surrogates against a ladder of the solver on a family.
 Contract of this folder: it scores any `Solution`, from whatever method; references come from the problem or from a file.
 """
 
@@ -64,10 +65,12 @@ from jaxsci.compare.sweep import sweep as sweep
 
 
 class _Callable(types.ModuleType):
-    """``jaxsci.compare`` is both this folder and its one verb: ``js.compare(problem, methods)`` works either way."""
+    """``jaxsci.compare`` is both this folder and its one verb: ``js.compare(problem, methods)``, ``js.compare(study)``."""
 
-    def __call__(self, *arguments: Any, **options: Any) -> Report:
-        return compare(*arguments, **options)
+    def __call__(self, what: Any, *arguments: Any, **options: Any) -> Report | StudyReport:
+        if isinstance(what, Study):
+            return run_study(what, *arguments, **options)
+        return compare(what, *arguments, **options)
 
 
 sys.modules[__name__].__class__ = _Callable

@@ -373,7 +373,8 @@ class _Run:
         fields = {}
         for c in candidates:
             name = c.label if c.family == "solver" else c.name
-            fields[name] = _nan(np.concatenate([start, self.shown[c.label]])).astype(np.float32)
+            shown = np.concatenate([start, self.shown[c.label]])
+            fields[name] = np.where(np.isfinite(shown), shown, np.nan).astype(np.float32)
         title = study.title or scored.problem.unknowns[0]
         return Gallery(title, scored.ts, axes, scored.truth[0, :, study.channel].astype(np.float32), fields)
 
@@ -394,8 +395,3 @@ class _Run:
 
 def _even(n: float) -> int:
     return 2 * round(n / 2)
-
-
-def _nan(fields: np.ndarray) -> np.ndarray:
-    """NaN where it is not finite."""
-    return np.where(np.isfinite(fields), fields, np.nan)

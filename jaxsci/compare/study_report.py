@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -167,3 +168,18 @@ class StudyReport:
                 f"StudyReport {self.name!r}: the solver is there at {len(rungs)} resolutions, and {RUNGS} or more are needed: "
                 "without its own coarse grids a surrogate is compared with nothing."
             )
+
+    def table(self) -> str:
+        """The report for a terminal."""
+        from jaxsci.compare.study_text import study_text
+
+        return study_text(self)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write index.html (self-contained), results.json, measurements.csv, gallery.npz and *.png; see `save_study`."""
+        from jaxsci.compare.study_files import save_study
+
+        return save_study(self, folder)
+
+    def __repr__(self) -> str:
+        return self.table()

@@ -18,7 +18,6 @@ import numpy as np
 from jaxsci._checks import is_whole
 from jaxsci.control.calling import call, is_random
 from jaxsci.problems import Problem, stepper
-from jaxsci.solvers import Stepper
 
 _UNROLLED = 2  # substeps that are written out; more are a loop, which compiles in no time
 
@@ -101,11 +100,11 @@ class Actuated(NamedTuple):
     """An equation of the catalogue that actions push; the parameters of a task whose dynamics are `pushed`.
 
     Attributes:
-      stepper: of the equation, a pytree with its coefficients.
+      stepper: of the equation, a pytree with its coefficients: a solver's, or a surrogate's with the same signature.
       shapes: what one unit of each actuator adds to the right-hand side, ``[actuators, evolved fields, *space]``.
     """
 
-    stepper: Stepper
+    stepper: Any  # Stepper or SurrogateStepper
     shapes: Any
 
 
@@ -116,7 +115,7 @@ def actuated(problem: Problem, method: Any, shapes: Mapping[str, Any] | Any) -> 
 
     Args:
       problem: evolves in time, such as ``js.problems.kuramoto_sivashinsky()``.
-      method: with a step, such as ``js.Spectral(n=64, dt=0.05)``.
+      method: with a step, such as ``js.Spectral(n=64, dt=0.05)``, or a fitted surrogate of `jaxsci.surrogates`.
       shapes: ``[actuators, *space]`` on the method's grid for a single field, or a dict by field, or a function of the grid's
         coordinates that returns one of these.
     Raises:
@@ -124,7 +123,7 @@ def actuated(problem: Problem, method: Any, shapes: Mapping[str, Any] | Any) -> 
       ValueError: shapes that are not the grid's.
     """
     solver = stepper(problem, method)
-    if not isinstance(solver, Stepper):
+    if not (callable(getattr(solver, "push", None)) and hasattr(solver, "lines")):
         raise TypeError(f"actuated: a step of {type(method).__name__} cannot be pushed; use js.Spectral(n=..., dt=...).")
     grid = solver.grid
     if callable(shapes):

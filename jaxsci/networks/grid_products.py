@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -34,7 +35,7 @@ def _primitive(name: str, compute: Any) -> Primitive:
     def abstract(*args: Any, **options: Any) -> Any:
         plain = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in args]
         out = jax.eval_shape(lambda *a: compute(*a, **options), *plain)
-        return jax.core.ShapedArray(out.shape, out.dtype)
+        return ShapedArray(out.shape, out.dtype)
 
     made.def_abstract_eval(abstract)
     mlir.register_lowering(made, mlir.lower_fun(compute, multiple_results=False))

@@ -21,10 +21,11 @@ BOX = js.Box(t=(0, 1), x=(0, 2 * np.pi))
 FITS = []
 
 
-def family(key, viscosity=0.1):
-    terms = {"coefficients": {"viscosity": viscosity}, "initial": {"u": 0}, "boundary": {"x": js.Periodic()}}
-    problem = js.Problem(js.problems.burgers().equation, BOX, **terms, name="waves")
-    return problem.with_initial(u=js.problems.random_fourier_series(key, BOX, cutoff=2, rms=1.0))
+def family(key):
+    """Nine waves, carried along: a grid of n points keeps those below n / 2, and those exactly."""
+    terms = {"coefficients": {"speed": 1.0}, "initial": {"u": 0}, "boundary": {"x": js.Periodic()}}
+    problem = js.Problem(js.problems.advection().equation, BOX, **terms, name="waves")
+    return problem.with_initial(u=js.problems.random_fourier_series(key, BOX, cutoff=9, rms=1.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Broken:
 
 
 SMALL = Study(
-    name="small", family=family, truth=js.Spectral(n=64, dt=1 / 32), ladder=(8, 10, 12, 16, 20), n=16, dt=0.25, steps=3,
+    name="small", family=family, truth=js.Spectral(n=32, dt=1 / 8), ladder=(8, 10, 12, 16, 20), n=24, dt=0.25, steps=3,
     surrogates={"linear": Counted("linear"), "broken": Broken()}, training_runs=6, probes=2, starts=4, seeds=2, batches=(2,),
     quick=True,
 )  # fmt: skip
@@ -77,10 +78,12 @@ def test_a_report_has_all_rungs_baselines_and_seeds(ran):
         assert all(t > 0 for t in m.seconds.values())
 
 
-def test_the_rungs_converge_and_the_truth_is_better_than_all(ran):
+def test_the_rungs_converge_to_the_truth(ran):
     report = ran[0]
     best = {n: min(m.error for m in report.measurements if m.family == "solver" and m.resolution == n) for n in SMALL.ladder}
-    assert best[8] > best[12] > best[20] > report.truth_error > 0
+    assert best[8] > best[12] > best[16] > 1e-2
+    assert best[20] < 1e-5
+    assert report.truth_error < 1e-12
 
 
 def test_verdicts_gallery_notes_and_settings(ran):
@@ -95,9 +98,9 @@ def test_verdicts_gallery_notes_and_settings(ran):
     assert any("quick study" in note for note in report.notes)
     assert any("broken could not be fitted: no such luck" in note for note in report.notes)
     assert any("No tuning is counted" in note for note in report.notes)
-    assert report.gallery.truth.shape == (4, 16)
+    assert report.gallery.truth.shape == (4, 24)
     assert {"linear", "persistence"} < set(report.gallery.fields)
-    assert all(f.shape == (4, 16) for f in report.gallery.fields.values())
+    assert all(f.shape == (4, 24) for f in report.gallery.fields.values())
     assert report.gallery.fields["persistence"][3] == pytest.approx(report.gallery.truth[0], abs=1e-5)
     json.dumps(report.settings)
 
@@ -154,8 +157,8 @@ def test_a_report_of_a_surrogate_without_the_solvers_rungs_cannot_be_made(ran):
     [
         ({"ladder": (8, 10, 12, 16)}, "the ladder needs 5 grids"),
         ({"ladder": (8, 8, 10, 12, 16)}, "the ladder needs 5 grids"),
-        ({"ladder": (8, 10, 12, 16, 64)}, "must be finer than the ladder"),
-        ({"truth": js.Spectral(n=64)}, "truth must be js.Spectral"),
+        ({"ladder": (8, 10, 12, 16, 32)}, "must be finer than the ladder"),
+        ({"truth": js.Spectral(n=32)}, "truth must be js.Spectral"),
         ({"surrogates": {}}, "there is no surrogate"),
         ({"surrogates": {"ridge": Ridge()}}, "'ridge' is given twice"),
         ({"quick": False}, "need 16 starts or more, got 4; quick=True"),
@@ -216,6 +219,7 @@ def test_a_record_runs_nothing_that_it_names(tmp_path):
         decoded({"class": "no_such_module:Thing", "fields": {}}, {})
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_recorded_and_read_back(tmp_path):
     network = NetworkSurrogate(FNO(modes=(3,), channels=4, layers=1), training=Training(steps=3, batch=2))
     study = dataclasses.replace(SMALL, surrogates={"FNO": network}, starts=2, seeds=2, batches=(1,))

@@ -31,7 +31,8 @@ def test_the_spectral_convolution_is_its_sum_over_wavenumbers():
             expected += (wave[..., None] * (coefficient @ matrix)).real
         else:
             expected += 2 * (wave[..., None] * (coefficient @ matrix)).real
-    np.testing.assert_allclose(apply(parameters, h), expected, rtol=1e-12, atol=1e-13)
+    reverse = lambda field: np.moveaxis(field, (0, 1, 2), (2, 1, 0))  # it holds its fields with the last axis first
+    np.testing.assert_allclose(reverse(apply(parameters, reverse(h))), expected, rtol=1e-12, atol=1e-13)
 
 
 NETWORK = FNO(modes=(3, 4), channels=5, layers=2)
@@ -74,6 +75,56 @@ def test_a_finer_grid_gives_the_same_function(made):
     assert errors[1] < errors[0] / 10
 
 
+def by_fast_transforms(parameters, network, a):
+    """The same operator by library transforms of complex spectra, channels last."""
+    h, axes = np.moveaxis(a, 0, -1) @ parameters["lift/kernel"] + parameters["lift/bias"], tuple(range(a.ndim - 1))
+    for layer in range(network.layers):
+        weights = parameters[f"spectral/{layer}/weights"]
+        spectrum = jnp.fft.rfftn(h, axes=axes)
+        kept = np.ix_(*[[*range(m), *range(1 - m, 0)] for m in network.modes[:-1]], range(network.modes[-1]))
+        low = jnp.einsum("...i,io...->...o", spectrum[kept], weights[0] + 1j * weights[1])
+        bent = jnp.fft.irfftn(jnp.zeros_like(spectrum).at[kept].set(low), s=a.shape[1:], axes=axes)
+        h = jax.nn.gelu(bent + h @ parameters[f"pointwise/{layer}/kernel"] + parameters[f"pointwise/{layer}/bias"])
+    h = jax.nn.gelu(h @ parameters["project/0/kernel"] + parameters["project/0/bias"])
+    return jnp.moveaxis(h @ parameters["project/1/kernel"] + parameters["project/1/bias"], -1, 0)
+
+
+def test_values_and_derivatives_are_those_of_fast_transforms():
+    """Under vmap, in reverse and in forward mode: the products here have derivatives and batches of their own."""
+    network = FNO(modes=(2, 3), channels=3, layers=2)
+    parameters = random_parameters(network, 2, 2, scale=0.5)
+    a, way = np.random.default_rng(3).normal(size=(2, 4, 2, 5, 6))
+
+    def everything(one):
+        batch = lambda p, a: jnp.sin(jax.vmap(one, (None, 0))(p, a))
+        value, pull = jax.vjp(batch, parameters, a)
+        second = jax.jvp(jax.grad(lambda a: batch(parameters, a).sum()), (a,), (way,))[1]
+        many = jax.vmap(one, (0, None))(jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), parameters), a[0])
+        each = jax.vmap(jax.grad(lambda p, a: one(p, a).sum()), (None, 0))(parameters, a)
+        return value, pull(value), jax.jvp(lambda a: batch(parameters, a), (a,), (way,))[1], second, many, each
+
+    found = jax.jit(lambda: everything(network.apply))()
+    expected = jax.jit(lambda: everything(lambda p, a: by_fast_transforms(p, network, a)))()
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-11), found, expected)
+
+
+@pytest.mark.parametrize("border", ["even", "odd"])
+def test_walls_are_those_of_the_mirrored_period(border):
+    """What is said of walls: the output is the even or odd part on the mirrored period, whichever wall one mirrors about."""
+    network = FNO(modes=(3, 2), channels=4, layers=1, borders=(border, "periodic"))
+    parameters = random_parameters(network, 1, 1, scale=0.5)
+    a = np.random.default_rng(4).normal(size=(1, 7, 5))
+    sign = 1 if border == "even" else -1
+    u = network.apply(parameters, a)
+    assert u.shape == (1, 7, 5)
+    mirrored = np.concatenate([a, sign * a[:, -2:0:-1]], 1)
+    periodic = FNO(modes=(3, 2), channels=4, layers=1).apply(parameters, mirrored)
+    part = 0.5 * (periodic + sign * jnp.roll(periodic[:, ::-1], 1, 1))
+    np.testing.assert_allclose(u, part[:, :7], atol=1e-13)
+    if border == "odd":
+        np.testing.assert_allclose(u[:, [0, -1]], 0, atol=1e-13)
+
+
 @pytest.mark.slow
 def test_derivatives_pass(made):
     parameters, apply = made
@@ -92,6 +143,8 @@ def test_derivatives_pass(made):
         (lambda: FNO(modes=4), "FNO: modes must be a tuple of positive whole numbers, one per axis, got 4"),
         (lambda: FNO(modes=(4, 0)), r"FNO: modes must be .* got \(4, 0\)"),
         (lambda: FNO(modes=(4,), channels=0), "FNO: channels must be a positive whole number, got 0"),
+        (lambda: FNO((4,), borders=("wall",)), r"""FNO: borders must be .* for each of 1 axes, got \('wall',\)"""),
+        (lambda: FNO((4,), borders=("even", "odd")), "FNO: borders must be"),
         (lambda: FNO(modes=(4,), activation="rel"), "FNO: activation 'rel' does not exist"),
         (
             lambda: NETWORK.apply(random_parameters(NETWORK, 2, 3), jnp.zeros((2, 4, 10))),

@@ -9,7 +9,7 @@ import pytest
 
 import jaxsci as js
 from jaxsci.control.dynamics import Actuated, pushed
-from jaxsci.surrogates import SurrogateStepper
+from jaxsci.surrogates import FittedSurrogate, SurrogateStepper
 from jaxsci.surrogates.stepper import components
 
 
@@ -98,6 +98,13 @@ def test_it_drives_a_control_task_with_a_push():
     np.testing.assert_allclose(found[0], 0.9 * np.sin(s.grid["x"]) + 0.5 * (2.0 + np.arange(8.0)), atol=1e-13)
     slope = jax.jacfwd(lambda a: after(a)[0])(jnp.zeros(2))
     np.testing.assert_allclose(slope, 0.5 * np.stack([np.ones(8), np.arange(8.0)], axis=1), atol=1e-14)
+
+
+def test_actuators_take_a_fitted_surrogate_in_the_place_of_a_method():
+    s = decay()
+    fitted = FittedSurrogate(s.rule, s.parameters, js.Spectral(n=8, dt=0.5), js.problems.Cost(), {}, np.zeros(0))
+    task = js.control.actuated(s.problem, fitted, jnp.ones((1, 8)))
+    np.testing.assert_allclose(pushed(task, s.initial(), jnp.asarray([2.0])).values, s.step(s.initial()).values + 1.0)
 
 
 def test_components_are_what_the_solver_encodes():

@@ -187,6 +187,7 @@ def test_progress_tells_loss_error_and_speed(short_chunks):
 # --- many seeds, many devices, streams ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_seeds_at_once_are_those_one_by_one():
     made, data = surrogate(Stencil(curved=True), noise=0.1, held_out=0.3), waves()
     keys = jax.random.split(KEY, 3)

@@ -1,0 +1,101 @@
+"""``jaxsci sweep``: studies x seeds, each once, divided among however many processes are started with the same folder."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from jaxsci._command import BadInput, clock
+from jaxsci.compare.command_line import check_folder
+from jaxsci.compare.pictures import matplotlib
+from jaxsci.compare.study import run_study
+from jaxsci.compare.study_command import study_of
+from jaxsci.compare.study_files import save_study
+from jaxsci.compare.study_report import StudyReport
+from jaxsci.compare.sweep import sweep
+
+_HEAD = (
+    "study",
+    "seed",
+    "surrogate",
+    "batch",
+    "error",
+    "speed_ratio",
+    "bound",
+    "error_ratio",
+    "break_even",
+    "upfront_seconds",
+)
+
+
+def run_sweep_command(options: argparse.Namespace) -> int:
+    """The exit status: 1 where a job failed, 0 where all are done or in the hands of other processes.
+
+    Raises:
+      BadInput: what was asked for cannot be run.
+    """
+    if options.budget is not None and not options.budget > 0:
+        raise BadInput(f"--budget {options.budget}: a positive number of seconds is needed.")
+    studies = {name: study_of(name, quick=options.quick) for name in options.studies}
+    try:
+        matplotlib()
+    except ImportError as error:
+        raise BadInput(str(error)) from None
+    check_folder(options.out)
+    say = clock()
+
+    def job(study: Any, seed: int, folder: Path) -> list[list[Any]]:
+        told = lambda text: say(f"{study.name}, seed {seed}: {text}")  # noqa: E731
+        report = run_study(study, seed=seed, folder=folder / "record", resume=True, budget=options.budget, progress=told)
+        save_study(report, folder / "report")
+        return _lines(report, seed)
+
+    jobs = {
+        f"{Path(name).stem}, seed {seed}": lambda folder, study=study, seed=seed: job(study, seed, folder)
+        for name, study in studies.items()
+        for seed in options.seeds
+    }
+    try:
+        found = sweep(jobs, options.out, progress=say)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    lines = [line for name in jobs for line in found.done.get(name, [])]
+    path = _write(Path(options.out) / "sweep.csv", lines)
+    print(
+        f"{len(found.done)} of {len(jobs)} done, {len(found.elsewhere)} at other processes, {len(found.failed)} failed: {path}"
+    )
+    for name, why in found.failed.items():
+        print(f"{name} failed: {why}")
+    return int(bool(found.failed))
+
+
+def _lines(report: StudyReport, seed: int) -> list[list[Any]]:
+    return [
+        [
+            report.name, seed, v.name, v.batch, _number(v.error.value), _number(v.speed_ratio.value), v.censored,
+            _number(v.error_ratio.value), "never" if math.isinf(v.break_even.value) else _number(v.break_even.value),
+            _number(v.upfront_seconds),
+        ]
+        for v in report.verdicts
+    ]  # fmt: skip
+
+
+def _number(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _write(path: Path, lines: list[list[Any]]) -> Path:
+    """Under a name of this process first: others may be writing the same."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(_HEAD)
+    writer.writerows(lines)
+    made = path.with_suffix(f".{os.getpid()}.tmp")
+    made.write_text(text.getvalue())
+    os.replace(made, path)
+    return path

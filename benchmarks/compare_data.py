@@ -63,6 +63,7 @@ def lay_out(path: Path) -> int:
 
 def measure(path: str, batches: int) -> dict[str, float]:
     """In a process of its own: what `ru_maxrss` says, and seconds by GB."""
+    import functools
     import resource
     import time
     from itertools import islice
@@ -95,11 +96,11 @@ def measure(path: str, batches: int) -> dict[str, float]:
                         out[i, :, c] = file[name][runs[i], starts[i] : starts[i] + WINDOW]
 
     for turn in range(5):
-        options = {"batch": BATCH, "saves": WINDOW, "start": turn * span}
-        taken = [(batch.runs, batch.first) for batch in islice(stream_batches(data, **options), span)]
+        stream = functools.partial(stream_batches, data, batch=BATCH, saves=WINDOW, start=turn * span)
+        taken = [(batch.runs, batch.first) for batch in islice(stream(), span)]
         calls = {
-            "ours": lambda options=options: [None for _ in islice(stream_batches(data, **options), span)],
-            "synchronous": lambda options=options: [None for _ in islice(stream_batches(data, **options, prefetch=0), span)],
+            "ours": lambda stream=stream: [None for _ in islice(stream(), span)],
+            "synchronous": lambda stream=stream: [None for _ in islice(stream(prefetch=0), span)],
             "theirs": lambda taken=taken: by_h5py(taken),
         }
         for name, call in calls.items():

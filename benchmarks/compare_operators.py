@@ -282,4 +282,89 @@ def _ask(worker: Any, count: int) -> float:
     return float(json.loads(worker.stdout.readline()))
 
 
-GROUPS = {"operators advection": rows_advection, "operators throughput": rows_throughput}
+# --- Navier-Stokes ------------------------------------------------------------------------------------------------------
+
+
+@js.equation("w psi", name="forced_vorticity")
+def forced_vorticity(w: Any, psi: Any, x: Any, y: Any, viscosity: Any) -> Any:
+    wave = 2 * np.pi * (x + y)
+    force = 0.1 * (js.equations.sin(wave) + js.equations.cos(wave))
+    return w.t + psi.y * w.x - psi.x * w.y - viscosity * (w.xx + w.yy) - force, psi.xx + psi.yy + w
+
+
+def flows(n: int, count: int, key: Any, *, dt: float = 0.05, finer: int = 1) -> np.ndarray:
+    """Vorticities at t = 1 .. 50 on n^2 points, ``[runs, 50, n, n]``, computed on (finer n)^2."""
+    box = js.Box(t=(0, 50), x=(0, 1), y=(0, 1))
+    problem = js.Problem(
+        forced_vorticity,
+        box,
+        coefficients={"viscosity": 1e-3},
+        initial={"w": lambda x, y: 0 * x + 0 * y},
+        boundary={"x": js.Periodic(), "y": js.Periodic()},
+    )
+    solver = js.stepper(problem, js.Spectral(n=finer * n, dt=dt, order=4))
+
+    @jax.jit
+    def one(key: Any) -> Any:
+        start = js.problems.gaussian_random_field(key, box, cutoff=n // 2 - 1).on_grid(finer * n)
+        path = js.rollout(solver, round(50 / dt), state=solver.encode({"w": start}), save_every=round(1 / dt))
+        return path.fields[1:, 0, ::finer, ::finer]
+
+    return np.stack([np.asarray(one(k), np.float32) for k in jax.random.split(key, count)])
+
+
+def rows_flow(options: Namespace) -> Iterator[dict[str, Any]]:
+    """One row; with ``--full`` at Li et al.'s size, which is for a GPU."""
+    full = getattr(options, "full", False)
+    n, runs, tests, steps = (64, 1000, 200, 50_000) if full else (32, 200, 20, 1500)
+    n, runs, tests, steps = (16, 4, 2, 4) if options.smoke else (n, runs, tests, steps)
+    network, batch, start = (
+        js.networks.FNO(modes=(12, 12) if n > 24 else (6, 6), channels=20, layers=4),
+        20,
+        time.perf_counter(),
+    )
+    keys = jax.random.split(jax.random.key(0), 3)
+    print(f"data: {runs + tests} runs of {n}^2", file=sys.stderr, flush=True)
+    data = flows(n, runs + tests, keys[0])
+    print(f"data: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    made = time.perf_counter() - start
+    coarse, fine = flows(n, 1, keys[1]), flows(n, 1, keys[1], dt=0.025, finer=2)
+    certified = float(np.linalg.norm(coarse - fine) / np.linalg.norm(fine))
+    train, test = data[:runs], data[runs:]
+    windows = jnp.asarray(np.stack([train[:, k : k + 40] for k in range(11)], 2).reshape(-1, 11, n, n))
+
+    def advance(parameters: Any, past: Any) -> Any:
+        return past[:, -1] + jax.vmap(network.apply, (None, 0))(parameters, past)[:, 0]
+
+    def loss(parameters: Any, window: Any) -> Any:
+        return jnp.mean((advance(parameters, window[:, :10]) - window[:, 10]) ** 2)
+
+    @jax.jit
+    def rollout(parameters: Any, past: Any) -> Any:
+        def step(past: Any, _: Any) -> Any:
+            new = advance(parameters, past)
+            return jnp.concatenate([past[:, 1:], new[:, None]], 1), new
+
+        return jnp.moveaxis(jax.lax.scan(step, past, length=40)[1], 0, 1)
+
+    with jax.enable_x64(False):
+        cpu = time.process_time()
+        parameters = network.init(keys[1], 10, 1)
+        parameters, _ = trained(network, parameters, windows, loss, keys[2], steps=steps, batch=batch)
+        spent = time.process_time() - cpu
+        found = np.asarray(rollout(parameters, jnp.asarray(test[:, :10])))
+    norm = lambda a: np.sqrt((a**2).sum((1, 2, 3)))
+    error = float((norm(found - test[:, 10:]) / norm(test[:, 10:])).mean())
+    size = "full size" if full else f"reduced to {n}^2, N = {runs}, {steps} steps"
+    yield row(
+        f"operators: Navier-Stokes nu = 1e-3, relative L2, {size}", ours=error, target=LI, meets=full and error <= LI,
+        precision="float32", truth_error=certified, cpu_seconds=spent, data_seconds=made, points=n, runs=runs,
+        published={"FNO-2D": LI, "FNO-3D": 0.0086, "U-Net": 0.0245, "ResNet": 0.0701}, seconds=time.perf_counter() - start,
+    )  # fmt: skip
+
+
+GROUPS = {
+    "operators advection": rows_advection,
+    "operators throughput": rows_throughput,
+    "operators Navier-Stokes": rows_flow,
+}

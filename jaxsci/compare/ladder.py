@@ -111,7 +111,14 @@ def largest_stable_step(
 
 
 def ladder(
-    probes: Scored, sizes: Sequence[int], small: int, *, order: int = 4, tolerance: float = 0.1, progress: Progress = None
+    probes: Scored,
+    sizes: Sequence[int],
+    small: int,
+    *,
+    stable_on: Scored | None = None,
+    order: int = 4,
+    tolerance: float = 0.1,
+    progress: Progress = None,
 ) -> tuple[list[Candidate], list[str]]:
     """The rungs, each with its largest step, and sentences on those that could not be made.
 
@@ -122,6 +129,8 @@ def ladder(
       probes: starts for the search, with their truth.
       sizes: grid intervals per axis, one number for each rung.
       small: as of `largest_stable_step`.
+      stable_on: starts that must stay finite too: the scored ones, whose truth is not looked at. A step that is too long for one
+        of them is made shorter, by an eighth at a time: anyone sees that a run has blown up, without a truth.
       order: of the solver.
       tolerance: share of its error that the step of a rung may cost.
       progress: called with a line of text for each rung.
@@ -132,12 +141,21 @@ def ladder(
         if found is None:
             notes.append(f"ETDRK{order} on n = {n} has no rung: it is not stable with up to 4096 steps between saves.")
             continue
-        steps = [found.substeps] + [found.stable_substeps] * (found.stable_substeps < found.substeps)
+        steps = sorted({_stable(n, m, order, stable_on) for m in (found.substeps, found.stable_substeps)}, reverse=True)
         rungs += [rung(n, probes.dt, m, order) for m in steps]
         if progress is not None:
-            also = f", stable from {probes.dt / found.stable_substeps:.4g}" if len(steps) > 1 else ""
-            progress(f"ladder: n = {n}, largest step {probes.dt / found.substeps:.4g}{also}, error {found.error:.2e}")
+            also = f", stable from {probes.dt / steps[-1]:.4g}" if len(steps) > 1 else ""
+            progress(f"ladder: n = {n}, largest step {probes.dt / steps[0]:.4g}{also}, error {found.error:.2e}")
     return rungs, notes
+
+
+def _stable(n: int, substeps: int, order: int, starts: Scored | None) -> int:
+    """The substeps, more of them where a start does not stay finite."""
+    while starts is not None and substeps <= 4096:
+        if np.isfinite(search_rollouts(_Make(n, starts.dt / substeps, order), starts, substeps)).all():
+            break
+        substeps += max(1, substeps // 8)
+    return substeps
 
 
 def rung(n: int, dt: float, substeps: int, order: int = 4) -> Candidate:

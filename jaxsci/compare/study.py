@@ -105,7 +105,7 @@ class _Run:
         study = self.study
         data, data_seconds = self.training_data()
         scored, probes, floor = self.truth()
-        found = self.stage("ladder", lambda: self.search(probes))
+        found = self.stage("ladder", lambda: self.search(probes, scored))
         self.notes += found["notes"]
         rungs = [rung(n, study.dt, m, study.truth.order) for n, m in found["rungs"]]
         self.judge, self.lyapunov = self.clocks(rungs, scored)
@@ -172,10 +172,10 @@ class _Run:
         both = Scored(problem, found["numbers"], found["starts"], found["truth"], study.dt, sizes)
         return both.part(slice(0, study.starts)), both.part(slice(study.starts, None)), found["floor"]
 
-    def search(self, probes: Scored) -> dict[str, Any]:
+    def search(self, probes: Scored, scored: Scored) -> dict[str, Any]:
         study = self.study
         small = round(study.dt / study.truth_dt)
-        rungs, notes = ladder(probes, study.ladder, small, order=study.truth.order, progress=self.say)
+        rungs, notes = ladder(probes, study.ladder, small, stable_on=scored, order=study.truth.order, progress=self.say)
         return {"rungs": [[c.resolution, c.substeps] for c in rungs], "notes": notes}
 
     def clocks(self, rungs: list[Candidate], scored: Scored) -> tuple[Any, float]:

@@ -77,9 +77,10 @@ def study_of(name: str, *, quick: bool = False) -> Study:
       BadInput: there is none, or the file says something that cannot be.
     """
     if name in STUDIES:
-        return named_study(name, "quick" if quick else "default")
-    try:
-        study = study_of_file(name)
-    except StudyFileError as error:
-        raise BadInput(str(error)) from None
+        study = named_study(name, "quick" if quick else "default")
+    else:
+        try:
+            study = study_of_file(name)
+        except StudyFileError as error:
+            raise BadInput(str(error)) from None
     return dataclasses.replace(study, quick=True) if quick else study

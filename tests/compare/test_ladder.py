@@ -1,5 +1,6 @@
 """The largest steps of the solver: found where they are known, and on an equation."""
 
+import dataclasses
 import math
 
 import jax
@@ -77,6 +78,7 @@ def test_a_rung_takes_the_largest_step_that_keeps_its_error(waves):
     assert found.substeps < 32, "fewer than the truth took"
 
 
+@pytest.mark.slow
 def test_the_ladder_has_every_grid_and_the_longer_steps_that_are_stable(waves):
     said = []
     rungs, notes = ladder(waves, (12, 16, 24), 32, progress=said.append)
@@ -89,3 +91,11 @@ def test_the_ladder_has_every_grid_and_the_longer_steps_that_are_stable(waves):
         assert f"n = {c.resolution}" in c.detail
     errors = {n: min(error_with(n, c.substeps, waves) for c in rungs if c.resolution == n) for n in (12, 16, 24)}
     assert errors[24] < errors[16] < errors[12]
+
+
+def test_a_step_that_is_too_long_for_a_scored_start_is_made_shorter(waves):
+    wild = dataclasses.replace(waves, starts=60 * waves.starts)  # faster by sixty: its truth is not looked at
+    calm, tried = ladder(waves, (12,), 32)[0], ladder(waves, (12,), 32, stable_on=wild)[0]
+    assert not np.isfinite(rollouts(calm[0], wild).fields).all(), "else nothing is tested"
+    assert all(np.isfinite(rollouts(c, wild).fields).all() for c in tried)
+    assert tried[0].substeps > calm[0].substeps

@@ -19,7 +19,7 @@ import jaxsci as js
 from jaxsci.compare.studies import STUDIES
 from jaxsci.compare.study import Study, run_study
 
-SPEED, LENGTH = 100.0, 2 * math.pi
+SPEED, LENGTH = 300.0, 2 * math.pi
 
 
 def _carried_waves(key: Any) -> js.Problem:
@@ -37,9 +37,9 @@ def _carried_waves(key: Any) -> js.Problem:
 
 
 def carried_waves(smoke: bool = False) -> Study:
-    training = js.surrogates.Training(steps=200 if smoke else 2000, batch=16)
+    training = js.surrogates.Training(steps=200 if smoke else 8000, batch=16)
     return Study(
-        name="carried_waves", family=_carried_waves, truth=js.Spectral(n=96, dt=1 / 2048), ladder=(16, 20, 24, 32, 48), n=32,
+        name="carried_waves", family=_carried_waves, truth=js.Spectral(n=96, dt=1 / 8192), ladder=(16, 20, 24, 32, 48), n=32,
         dt=0.5, steps=8, training_runs=16 if smoke else 64,
         surrogates={"FNO": js.surrogates.NetworkSurrogate(js.networks.FNO(modes=(8,), channels=6, layers=2), training=training)},
         starts=4 if smoke else 16, seeds=1 if smoke else 3, quick=smoke,

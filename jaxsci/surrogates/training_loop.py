@@ -189,7 +189,16 @@ def advance(
         losses = jnp.full(_LONGEST, jnp.nan, material.unit.dtype)
         return jax.lax.fori_loop(0, count, iterate, (state, losses))
 
-    return jax.vmap(one)(state, key) if plan.many else one(state, key)
+    return over_seeds(one)(state, key) if plan.many else one(state, key)
+
+
+def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of one seed for all of them: at once on an accelerator; in turns on a processor, which gains nothing from a
+    batch of seeds and whose convolutions with a kernel for each seed take many times as long.
+    """
+    if jax.default_backend() == "cpu":
+        return lambda *seeds: jax.lax.map(lambda one: function(*one), seeds)
+    return jax.vmap(function)
 
 
 class HeldOut(NamedTuple):
@@ -229,7 +238,7 @@ def held_out_error(plan: Plan, network: Any, material: Material, held: HeldOut) 
 
         return jnp.mean(jax.lax.map(error, tuple(held), batch_size=8))
 
-    return jax.vmap(one)(network) if plan.many else one(network)
+    return over_seeds(one)(network) if plan.many else one(network)
 
 
 # --- the loop ------------------------------------------------------------------------------------------------------------------

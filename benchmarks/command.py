@@ -107,6 +107,7 @@ def run(
     parser.add_argument("--only", default="", metavar="WORD", help="groups or rows whose name contains it")
     parser.add_argument("--smoke", action="store_true", help="small rows, to see that it runs")
     parser.add_argument("--seeds", type=int, default=seeds, metavar="N", help=f"runs of a row that draws numbers ({seeds})")
+    parser.add_argument("--full", action="store_true", help="rows at their published size, where one is too large for a CPU")
     for name in pythons:
         parser.add_argument(f"--{name}", metavar="PYTHON", help=f"of an environment that has {name}")
     options = parser.parse_args()

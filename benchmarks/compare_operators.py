@@ -313,7 +313,7 @@ def flows(n: int, count: int, key: Any, *, dt: float = 0.05, finer: int = 1) -> 
 
 def rows_flow(options: Namespace) -> Iterator[dict[str, Any]]:
     """One row; with ``--full`` at Li et al.'s size, which is for a GPU."""
-    full = getattr(options, "full", False)
+    full = options.full
     n, runs, tests, steps = (64, 1000, 200, 50_000) if full else (32, 200, 20, 1500)
     n, runs, tests, steps = (16, 4, 2, 4) if options.smoke else (n, runs, tests, steps)
     network, batch, start = (

@@ -19,7 +19,13 @@ CHEAP = ["compare", "heat", "--methods", "spectral"]
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """What the command sets for its process, other tests do not see."""
+    import jax
+
     monkeypatch.chdir(tmp_path)
+    double = jax.config.jax_enable_x64
+    yield
+    jax.config.update("jax_enable_x64", double)
 
 
 @pytest.fixture

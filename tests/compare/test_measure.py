@@ -101,6 +101,7 @@ def test_metrics_of_an_exact_rollout_and_of_one_that_stands_still(scored, data):
     assert still["valid_prediction_time"] < 2
 
 
+@pytest.mark.slow
 def test_every_start_is_stepped_with_its_own_coefficients():
     many = scored_starts(various, jax.random.split(jax.random.key(3), 3), TRUTH, n=16, dt=0.1, steps=3, skip=0.0)
     assert list(many.numbers) == ["speed"]

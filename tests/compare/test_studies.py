@@ -22,6 +22,7 @@ def test_every_study_is_one_that_a_verdict_can_be_drawn_from(name, scale):
         assert (study.skip / step) == pytest.approx(round(study.skip / step))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(STUDIES))
 def test_starts_differ_and_the_equation_does_not(name):
     study = named_study(name)

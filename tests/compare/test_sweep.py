@@ -71,6 +71,7 @@ def test_the_claim_of_a_process_that_died_is_taken_over_at_once(tmp_path):
     assert sweep({"a": counting([], "a")}, tmp_path).done
 
 
+@pytest.mark.slow
 def test_processes_divide_the_jobs_among_themselves(tmp_path):
     program = f"""
 import os, time

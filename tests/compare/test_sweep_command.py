@@ -2,6 +2,7 @@
 
 import csv
 
+import jax
 import pytest
 from study_example import study as example
 
@@ -22,9 +23,11 @@ def ran(monkeypatch, tmp_path):
         return example("quick")
 
     monkeypatch.chdir(tmp_path)
+    double = jax.config.jax_enable_x64
     monkeypatch.setattr("jaxsci.compare.sweep_command.run_study", run)
     monkeypatch.setattr("jaxsci.compare.sweep_command.save_study", lambda report, folder: folder.mkdir())
-    return calls
+    yield calls
+    jax.config.update("jax_enable_x64", double)
 
 
 def test_every_study_and_seed_once_and_one_table(ran, tmp_path, capsys):

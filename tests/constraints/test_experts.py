@@ -125,6 +125,7 @@ print("steps", info.steps.tolist())
 """
 
 
+@pytest.mark.slow
 def test_on_four_devices_the_program_holds_no_collective_and_gives_the_same():
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", SHARDED, os.path.dirname(__file__)]

@@ -13,6 +13,7 @@ def test_a_text_is_the_same_equation_as_the_function():
     assert written.coefficients == ("nu",)
 
 
+@pytest.mark.slow
 def test_a_system_with_functions_coordinates_and_constants():
     texts = ["w.t + psi.y * w.x - psi.x * w.y - nu * (w.xx + w.yy) + 4 * f * cos(4 * y)", "psi.xx + psi.yy + w"]
     written = Equation(function_of_text(texts), "w psi")

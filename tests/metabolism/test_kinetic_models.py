@@ -88,6 +88,7 @@ def fed_model():
     return load_kinetics(FED)
 
 
+@pytest.mark.slow
 def test_events_and_pieces_are_located_exactly(fed_model):
     times = np.array([0.0, 0.5, 1.0, 1.2, 1.4, 1.6, 2.15, 2.25, 3.0, 4.0])
     run = simulate_kinetics(fed_model, times).check()

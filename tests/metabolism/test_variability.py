@@ -39,6 +39,7 @@ def highs(model, reaction, sign, floor, lower=None, upper=None):
 ranges = jax.jit(lambda model, fraction: flux_variability(model, fraction=fraction))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fraction", [1.0, 0.9, 0.0])
 def test_ranges_of_the_core_model_are_those_of_highs(fraction):
     found = ranges(MODEL, fraction)

@@ -116,6 +116,7 @@ def test_a_residual_takes_functions_of_parameters_with_rules_of_their_own():
     assert np.isfinite(jax.grad(first)(0.2))
 
 
+@pytest.mark.slow
 def test_a_solution_that_never_becomes_finite_is_given_up_and_named():
     problem = js.problems.kuramoto_sivashinsky(hyperdiffusion=-0.1)  # antidiffusion at all lengths
     solution = js.solve(problem, js.Spectral(n=16))

@@ -109,6 +109,7 @@ def test_ode_reference_is_within_its_stated_error_of_scipy(name, rates, options)
     assert stated / 30 < relative(ours.fields, theirs.y.T) < stated  # and the statement is no gross exaggeration
 
 
+@pytest.mark.slow
 def test_robertson_has_the_published_values():
     solution = reference("robertson")
     # Hairer & Wanner (1996), section IV.10, at t = 40; Test Set for IVP Solvers (Mazzia & Magherini 2008), at t = 1e11.

@@ -63,6 +63,7 @@ def test_walls_with_a_mirror_and_a_finer_solver():
     np.testing.assert_allclose(js.rollout(finer, 5, save_every=1).fields, its[..., ::2], atol=1e-7)
 
 
+@pytest.mark.slow
 def test_it_follows_the_coefficients():
     problem = js.problems.burgers(viscosity=0.1)
     s = js.stepper(problem, js.Spectral(n=32, dt=0.02))

@@ -39,6 +39,7 @@ def test_other_coefficients_are_the_equation_s(heated):
     assert relative_errors(fitted, other).max() < 1e-11
 
 
+@pytest.mark.slow
 def test_burgers_with_all_modes_is_the_solver():
     """A quadratic equation: the tensor gives the solver's own right-hand side."""
     data, unseen = burgers_runs(12), burgers_runs(3, seed=1)

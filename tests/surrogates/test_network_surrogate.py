@@ -199,6 +199,7 @@ def burgers(runs=4, saves=6, n=16, viscosity=0.1, dt=0.1):
 COARSE = js.Spectral(n=8, dt=0.05)
 
 
+@pytest.mark.slow
 def test_without_a_network_it_is_the_coarse_solver():
     data = burgers()
     fitted = with_zero_network(untrained(data=data, corrects=COARSE))
@@ -221,6 +222,7 @@ def test_the_scale_of_a_correction_is_the_solvers_error():
     np.testing.assert_allclose(fitted.parameters["scales"]["step"], [[error]], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_gradient_through_the_solver_is_that_of_finite_differences():
     training = Training(steps=1, batch=2, unroll=2, held_out=0.0, residual=0.1, residual_solver=js.Spectral(n=16, dt=0.05))
     made = NetworkSurrogate(Stencil(curved=True), corrects=COARSE, training=training)

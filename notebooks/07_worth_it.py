@@ -14,11 +14,10 @@
 # %% [markdown]
 # # Is a surrogate worth it for Kolmogorov flow?
 #
-# A neural operator learns to step two-dimensional turbulence a quarter of a time unit at once; a spectral solver needs several
-# steps for that.
-# Who wins, at equal error? The honest opponent is not the solver that made the data but the coarsest one with the
-# network's error.
-# This is a small study, of minutes on two cores; `jaxsci compare kolmogorov` is the full one.
+# A neural operator learns to step two-dimensional turbulence a quarter of a time unit at once; a spectral solver needs
+# several steps for that. Who wins, at equal error? The honest opponent is not the solver that made the data but the
+# coarsest one with the network's error. This is a small study, of minutes on two cores; `jaxsci compare kolmogorov` is the
+# full one.
 
 # %%
 import dataclasses
@@ -34,22 +33,21 @@ import jaxsci as js
 # A named study, cut down: fewer points, runs, seeds and iterations. `quick` allows that, and the report says so.
 
 # %%
-training = js.surrogates.Training(steps=300, batch=8)
+training = js.surrogates.Training(steps=200, batch=8)
 fno = js.surrogates.NetworkSurrogate(js.networks.FNO(modes=(8, 8), channels=12, layers=2), training=training)
 study = dataclasses.replace(
     js.compare.named_study("kolmogorov", "quick"),
     n=32, truth=js.Spectral(n=64, dt=1 / 32), data=js.Spectral(n=48, dt=1 / 32), ladder=(12, 16, 20, 24, 32), steps=8,
-    training_runs=12, training_steps=16, starts=6, seeds=2, probes=2, surrogates={"FNO": fno}, baselines={}, shifts=(),
-    chaotic=False, budget=None, quick=True,
+    training_runs=8, training_steps=16, starts=4, seeds=2, probes=1, batches=(64,), skip=4.0,
+    surrogates={"FNO": fno}, baselines={}, shifts=(), chaotic=False, budget=None, quick=True,
 )  # fmt: skip
 report = js.compare(study)
 
 # %% [markdown]
 # ## The answer
 #
-# The first lines say it; the tables say why. The ladder is the solver on five grids, each at the largest step that costs
-# it at most
-# a tenth of its error.
+# The first lines say it; the tables say why. The ladder is the solver on five grids, each at the largest step that costs it
+# at most a tenth of its error.
 
 # %%
 print(report.table())
@@ -75,9 +73,8 @@ plt.show()
 # %% [markdown]
 # ## The fields
 #
-# One start at the end of the rollout. The network has the large vortices and blurs what is small; the coarse solver has
-# the right
-# spectrum up to its grid.
+# One start at the end of the rollout. The network has the large vortices and blurs what is small; the coarse solver has the
+# right spectrum up to its grid.
 
 # %%
 gallery = report.gallery
@@ -93,13 +90,11 @@ plt.show()
 # %% [markdown]
 # ## When would it pay?
 #
-# The break-even number divides what data and training cost by what a run saves; where a run saves nothing it is *never*.
-# On a CPU a
-# coarse spectral solver on a periodic box is hard to beat. A surrogate has a chance where the solver must take many small
-# steps for
-# what changes slowly, where walls or stiff chemistry make a step dear, or where many small solves are bound by the
-# launches of an
-# accelerator. The same call decides it for your own equation: give `js.compare.Study` a family of problems.
+# The break-even number divides what data and training cost by what a run saves; where a run saves nothing it is *never*. On
+# a CPU a coarse spectral solver on a periodic box is hard to beat. A surrogate has a chance where the solver must take many
+# small steps for what changes slowly, where walls or stiff chemistry make a step dear, or where many small solves are bound
+# by the launches of an accelerator. The same call decides it for your own equation: give `js.compare.Study` a family of
+# problems.
 
 # %%
 for verdict in report.verdicts:

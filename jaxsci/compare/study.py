@@ -28,6 +28,7 @@ from jaxsci.compare.measure import (
 )
 from jaxsci.compare.predictability import lyapunov_exponent
 from jaxsci.compare.shifts import Fitted, Shifted, score_shift, scored_starts
+from jaxsci.compare.study_data import made_runs
 from jaxsci.compare.study_record import StudyRecord
 from jaxsci.compare.study_report import RUNGS, Gallery, Measurement, Shift, StudyReport
 from jaxsci.compare.study_settings import PLAIN
@@ -36,7 +37,6 @@ from jaxsci.compare.verdicts import judge
 from jaxsci.problems import stepper
 from jaxsci.solvers import Spectral
 from jaxsci.surrogates.network_surrogate import NetworkSurrogate, fit_seeds
-from jaxsci.surrogates.simulate import simulate
 from jaxsci.surrogates.stepper import FittedSurrogate
 from jaxsci.surrogates.trajectories import Trajectories
 
@@ -137,16 +137,9 @@ class _Run:
     def training_data(self) -> tuple[Trajectories, float]:
         study = self.study
         keys = jax.random.split(self.keys["data"], study.training_runs)
-
-        def make() -> dict[str, Any]:
-            made = simulate(
-                study.family, keys, study.data or study.truth, n=study.n, dt=study.dt,
-                steps=study.training_steps or study.steps, skip=study.skip, progress=lambda text: self.say(f"data: {text}"),
-            )  # fmt: skip
-            numbers = {name: np.asarray(v) for name, v in made.data.numbers.items()}
-            return {"fields": np.asarray(made.data.fields), "numbers": numbers, "seconds": made.cost.solve_seconds}
-
-        found = self.stage("data", make)
+        found = self.stage("data", lambda: made_runs(study, keys, self.say))
+        if isinstance(study.data, str):
+            self.notes.append(f"What the data cost is not counted: they came from {study.data}.")
         numbers = {name: jnp.asarray(v) for name, v in found["numbers"].items()}
         return Trajectories(study.family(keys[0]), jnp.asarray(found["fields"]), numbers, study.dt), found["seconds"]
 

@@ -39,7 +39,9 @@ class Study:
       steps: saves of a scored rollout.
       surrogates: by name, ``NetworkSurrogate(...)`` or anything with the same ``fit``.
       baselines: by name, more of them; persistence, mean, ridge and DMD are always there.
-      data: the solver that makes the data for the training; `truth` by default. Its seconds are counted.
+      data: the solver that makes the data for the training, `truth` by default, whose seconds are counted; or the path of a file
+        with runs on the study's grid, a dt apart, in any layout of `jaxsci.surrogates.open_dataset`.
+      data_names: what the file calls channels and numbers, to the names of unknowns and coefficients: ``{"tensor": "u"}``.
       skip: time from a problem's start to the first save.
       training_runs, training_steps: how many runs there are to train on, and the saves of each (as `steps` by default).
       probes: starts for the search of the solver's steps; they are not scored.
@@ -73,7 +75,8 @@ class Study:
     steps: int
     surrogates: Mapping[str, Any]
     baselines: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    data: Spectral | None = None
+    data: Spectral | str | None = None
+    data_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     skip: float = 0.0
     training_runs: int = 64
     training_steps: int | None = None
@@ -109,6 +112,10 @@ class Study:
         if max(*self.ladder, self.n) >= self.truth.n:
             raise ValueError(
                 f"{what} the truth, n = {self.truth.n}, must be finer than the ladder {self.ladder} and the surrogates' {self.n}."
+            )
+        if not (self.data is None or isinstance(self.data, str | Spectral)):
+            raise ValueError(
+                f"{what} data must be js.Spectral(n=..., dt=...) or the path of a file, as text; got {self.data!r}."
             )
         if not self.surrogates:
             raise ValueError(f"{what} there is no surrogate; give surrogates={{'FNO': NetworkSurrogate(...)}}.")

@@ -58,7 +58,7 @@ def study_of_file(path: str | Path) -> Study:
     """The study that a file describes; its grammar stands in docs/compare.md.
 
     [study] has the arguments of `jaxsci.compare.Study` that are numbers or names, ``truth`` and ``data`` as those of
-    `jaxsci.Spectral`.
+    `jaxsci.Spectral`; ``data`` may be the path of a file with runs instead, from the folder of this one.
 
     Raises:
       StudyFileError: naming the section and the entry.
@@ -94,7 +94,11 @@ def study_of_file(path: str | Path) -> Study:
     try:
         family = family_of(table)
         rest = dict(table["study"])
-        solvers = {k: _made(Spectral, rest.pop(k), f"[study] {k}") for k in ("truth", "data") if k in rest}
+        solvers = {
+            k: _made(Spectral, rest.pop(k), f"[study] {k}") for k in ("truth", "data") if isinstance(rest.get(k), dict)
+        }
+        if isinstance(rest.get("data"), str):
+            solvers["data"] = str(path.parent / rest.pop("data"))
         given = {"name": table.get("name", path.stem), "family": family, "surrogates": surrogates_of(table)}
         given |= {"baselines": baselines_of(table), "shifts": _shifts(table)} | solvers
         with _named("[study]"):

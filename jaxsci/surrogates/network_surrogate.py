@@ -162,10 +162,10 @@ def fit_seeds(
     mesh: Mesh | None = None,
     unlabelled: Any = None,
 ) -> list[FittedSurrogate]:
-    """Fit the same surrogate from many seeds at once, by one program over all of them.
+    """Fit the same surrogate from many seeds, by one program over all of them.
 
-    Small networks leave most of a processor idle; together they fill it. Each seed ends with the parameters that its own fit ends
-    with, to round-off.
+    On an accelerator they are mapped at once: small networks leave most of it idle. On a processor the program takes them in
+    turns, which is faster there. Each seed ends with the parameters that its own fit ends with, to round-off.
 
     Args:
       surrogate: what to fit.

@@ -11,6 +11,7 @@ import pytest
 import jaxsci as js
 from jaxsci.compare import study as study_module
 from jaxsci.compare.study import Study, run_study
+from jaxsci.compare.study_data import made_runs
 from jaxsci.compare.study_record import NotRecordable, StudyRecord, decoded, encoded
 from jaxsci.networks.fno import FNO
 from jaxsci.surrogates.network_surrogate import NetworkSurrogate
@@ -183,6 +184,21 @@ def test_a_ladder_that_cannot_be_solved_is_refused(tmp_path, monkeypatch):
 
 
 # --- the record ----------------------------------------------------------------------------------------------------------------
+
+
+def test_training_runs_may_come_from_a_file(tmp_path):
+    path = str(tmp_path / "runs.h5")
+    keys = jax.random.split(jax.random.key(5), 5)
+    made = js.surrogates.simulate(family, keys, SMALL.truth, n=SMALL.n, dt=SMALL.dt, steps=6).data
+    js.surrogates.write_trajectories(path, made)
+    study = dataclasses.replace(SMALL, data=path, training_runs=4)
+    found = made_runs(study, keys, lambda text: None)
+    np.testing.assert_array_equal(found["fields"], np.asarray(made.fields)[:4, : SMALL.steps + 1])
+    assert found["seconds"] == 0
+    with pytest.raises(ValueError, match=r"saves are 0\.25 apart, those of the study 0\.5"):
+        made_runs(dataclasses.replace(study, dt=0.5), keys, print)
+    with pytest.raises(ValueError, match=r"grid has \(24,\) intervals, that of the study 16; set n"):
+        made_runs(dataclasses.replace(study, n=16), keys, print)
 
 
 def test_values_come_back_from_a_record_as_they_were():

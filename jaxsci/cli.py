@@ -110,26 +110,28 @@ def _problems(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    import jax
+    from jaxsci.compare.command_line import run, wants_double
 
-    from jaxsci.compare.command_line import device, run, wants_double
-
-    jax.config.update("jax_enable_x64", wants_double(options))  # an application may
-    if options.device is not None:
-        jax.config.update("jax_default_device", device(options.device))
+    _configure(wants_double(options), options.device)
     return run(options)
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    import jax
-
-    from jaxsci.compare.command_line import device
     from jaxsci.compare.sweep_command import run_sweep_command
 
-    jax.config.update("jax_enable_x64", options.precision == "float64")
-    if options.device is not None:
-        jax.config.update("jax_default_device", device(options.device))
+    _configure(options.precision == "float64", options.device)
     return run_sweep_command(options)
+
+
+def _configure(double: bool, device: str | None) -> None:
+    """Precision and device of the process, which are an application's to set."""
+    import jax
+
+    from jaxsci.compare.command_line import device_named
+
+    jax.config.update("jax_enable_x64", double)
+    if device is not None:
+        jax.config.update("jax_default_device", device_named(device))
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -48,7 +48,7 @@ def wants_double(options: argparse.Namespace) -> bool:
     return (options.precision or ("float32" if is_study(options) else "float64")) == "float64"
 
 
-def device(text: str) -> Any:
+def device_named(text: str) -> Any:
     """A platform and a number, "gpu:1", as JAX's device.
 
     Raises:

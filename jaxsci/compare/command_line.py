@@ -12,6 +12,7 @@ import jax
 
 from jaxsci._checks import unknown_name
 from jaxsci._command import BadInput, clock
+from jaxsci.compare.pictures import matplotlib
 from jaxsci.compare.studies import STUDIES
 from jaxsci.problems import CATALOGUE, Method, Problem
 
@@ -64,7 +65,6 @@ def device_named(text: str) -> Any:
 
 def _compare(options: argparse.Namespace) -> int:
     from jaxsci.compare import ReferenceFileError, compare, read_reference
-    from jaxsci.compare.pictures import matplotlib
 
     problem = _problem(options)
     methods, key = _methods(options, problem), _key(options)
@@ -77,11 +77,7 @@ def _compare(options: argparse.Namespace) -> int:
         except ReferenceFileError as error:
             raise BadInput(str(error)) from None
     if options.out is not None:
-        try:
-            matplotlib()
-        except ImportError as error:
-            raise BadInput(str(error)) from None
-        check_folder(options.out)
+        check_report(options.out)
     say = clock()
     print(problem)
     name = None
@@ -119,12 +115,16 @@ def _key(options: argparse.Namespace) -> Any:
         raise BadInput(f"--seed {options.seed}: the number is too large; 64 bits are at hand.") from None
 
 
-def check_folder(path: str) -> None:
-    """The report can be written there, as far as can be known before the work is done.
+def check_report(path: str) -> None:
+    """A report can be drawn, and written there, as far as can be known before the work is done.
 
     Raises:
       BadInput: it cannot.
     """
+    try:
+        matplotlib()
+    except ImportError as error:
+        raise BadInput(str(error)) from None
     if not path:
         raise BadInput("--out: the folder has no name.")
     nearest = next(folder for folder in (Path(path), *Path(path).absolute().parents) if os.path.exists(folder))

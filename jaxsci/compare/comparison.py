@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import math
 import os
 import platform
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 
 from jaxsci._timing import Stopwatch
 from jaxsci.compare.metrics import Samples, check_same_problem, evaluate_at, evaluations_per_second, relative_errors, samples
+from jaxsci.compare.report_folder import writable_folder, write_files
 from jaxsci.problems import Method, Problem, Solution, solve
 
 _PACKAGES = ("jaxsci", "jax", "jaxlib", "flax", "optax", "diffrax", "numpy", "sympy")
@@ -126,24 +125,12 @@ class Report:
         from jaxsci.compare.page import page
         from jaxsci.compare.pictures import draw
 
-        target = Path(directory)
-        if target.exists() and not target.is_dir():
-            raise NotADirectoryError(f"{target} is a file; give a folder to write the report to.")
+        target = writable_folder(directory)
         pictures = draw(self)
         contents = {f"{name}.png": picture for name, picture in pictures.items()}
         contents["results.json"] = json.dumps(self.to_dict(), indent=1, allow_nan=False).encode()
         contents["index.html"] = page(self, pictures).encode()
-        target.mkdir(parents=True, exist_ok=True)
-        try:  # the temporary folder is on the same file system, whatever is mounted at the target
-            with tempfile.TemporaryDirectory(prefix=".report-", dir=target) as made:
-                for name, content in contents.items():
-                    (Path(made) / name).write_bytes(content)
-                for name in contents:
-                    os.replace(Path(made) / name, target / name)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                target.rmdir()  # if it is empty
-            raise
+        write_files(target, contents)
         return target
 
     def __repr__(self) -> str:

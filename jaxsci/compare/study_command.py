@@ -9,8 +9,7 @@ from pathlib import Path
 import jax
 
 from jaxsci._command import BadInput, clock
-from jaxsci.compare.command_line import check_folder
-from jaxsci.compare.pictures import matplotlib
+from jaxsci.compare.command_line import check_report
 from jaxsci.compare.studies import STUDIES, named_study
 from jaxsci.compare.study import Study, run_study
 from jaxsci.compare.study_files import save_study
@@ -34,11 +33,7 @@ def run_study_command(options: argparse.Namespace) -> int:
     study = study_of(options.problem, quick=options.quick)
     record = None
     if options.out is not None:
-        try:
-            matplotlib()
-        except ImportError as error:
-            raise BadInput(str(error)) from None
-        check_folder(options.out)
+        check_report(options.out)
         record = Path(options.out) / RECORD
         if record.exists() and not options.resume:
             raise BadInput(f"--out {options.out}: it holds a study; go on with it by --resume, or give another folder.")

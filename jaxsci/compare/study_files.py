@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxsci.compare.report_folder import writable_folder, write_files
 from jaxsci.compare.study_json import FORMAT, from_dict, to_dict
 from jaxsci.compare.study_report import Gallery, Measurement, StudyReport
 from jaxsci.compare.study_tables import batches
@@ -47,25 +45,13 @@ def save_study(report: StudyReport, folder: str | Path) -> Path:
 
     if not isinstance(report, StudyReport):
         raise TypeError(f"save_study takes a StudyReport, got {report!r}; make one with jaxsci.compare.run_study.")
-    target = Path(folder)
-    if target.exists() and not target.is_dir():
-        raise NotADirectoryError(f"{target} is a file; give a folder to write the report to.")
+    target = writable_folder(folder)
     contents = {f"{name}.png": picture for name, picture in draw_study(report).items()}
     contents["gallery.npz"] = _gallery_bytes(report.gallery)
     contents["measurements.csv"] = study_csv(report).encode()
     contents["results.json"] = study_json(report).encode()
     contents["index.html"] = study_page(report).encode()  # last: a folder with a new page has new numbers too
-    target.mkdir(parents=True, exist_ok=True)
-    try:  # the temporary folder is on the same file system, whatever is mounted at the target
-        with tempfile.TemporaryDirectory(prefix=".study-", dir=target) as made:
-            for name, content in contents.items():
-                (Path(made) / name).write_bytes(content)
-            for name in contents:
-                os.replace(Path(made) / name, target / name)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            target.rmdir()  # if it is empty
-        raise
+    write_files(target, contents)
     return target
 
 

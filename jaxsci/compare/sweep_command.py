@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsci._command import BadInput, clock
-from jaxsci.compare.command_line import check_folder
-from jaxsci.compare.pictures import matplotlib
+from jaxsci.compare.command_line import check_report
 from jaxsci.compare.study import run_study
 from jaxsci.compare.study_command import study_of
 from jaxsci.compare.study_files import save_study
@@ -42,11 +41,7 @@ def run_sweep_command(options: argparse.Namespace) -> int:
     if options.budget is not None and not options.budget > 0:
         raise BadInput(f"--budget {options.budget}: a positive number of seconds is needed.")
     studies = {name: study_of(name, quick=options.quick) for name in options.studies}
-    try:
-        matplotlib()
-    except ImportError as error:
-        raise BadInput(str(error)) from None
-    check_folder(options.out)
+    check_report(options.out)
     say = clock()
 
     def job(study: Any, seed: int, folder: Path) -> list[list[Any]]:

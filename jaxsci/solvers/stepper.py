@@ -87,19 +87,7 @@ class Stepper:
         Raises:
           ValueError: a shape that is not the grid's.
         """
-        names = self.lines.component_names
-        shape = tuple(len(axis) for axis in self.lines.grid().values())
-        if isinstance(fields, Mapping):
-            check_keys("field", fields, names, complete=True)
-            fields = jnp.stack([jnp.asarray(fields[name]) for name in names])
-        fields = jnp.asarray(fields)
-        if fields.shape == shape and len(names) == 1:
-            fields = fields[None]
-        if fields.shape != (len(names), *shape):
-            raise ValueError(
-                f"encode: the fields {', '.join(names)} on this grid have shape {(len(names), *shape)}, got {fields.shape}. "
-                "For a batch use jax.vmap."
-            )
+        fields = stacked("encode", self.lines, fields)
         start = self.problem.domain["t"][0] if t is None else t
         values = self.lines.encode(fields)
         return State(values.astype(jnp.result_type(values, self.operators.linear)), jnp.asarray(start, self.tables.h.dtype))
@@ -150,6 +138,28 @@ class Stepper:
     def grid(self) -> dict[str, np.ndarray]:
         """The grid of encode and decode, one array per axis."""
         return self.lines.grid()
+
+
+def stacked(what: str, lines: Lines, fields: Any) -> Any:
+    """Evolved fields on the grid, by name, stacked, or a single one: ``[evolved fields, *space]``.
+
+    Raises:
+      ValueError: a shape that is not the grid's.
+    """
+    names = lines.component_names
+    shape = tuple(len(axis) for axis in lines.grid().values())
+    if isinstance(fields, Mapping):
+        check_keys("field", fields, names, complete=True)
+        fields = jnp.stack([jnp.asarray(fields[name]) for name in names])
+    fields = jnp.asarray(fields)
+    if fields.shape == shape and len(names) == 1:
+        fields = fields[None]
+    if fields.shape != (len(names), *shape):
+        raise ValueError(
+            f"{what}: the fields {', '.join(names)} on this grid have shape {(len(names), *shape)}, got {fields.shape}. "
+            "For a batch use jax.vmap."
+        )
+    return fields
 
 
 def _pushed(nonlinear: Any, push: Any) -> Any:

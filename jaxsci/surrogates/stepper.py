@@ -17,6 +17,7 @@ from jaxsci.problems import Problem, stepper
 from jaxsci.solvers import Spectral, State, Stepper
 from jaxsci.solvers.lines import FourierLines
 from jaxsci.solvers.semidiscrete import Lines
+from jaxsci.solvers.stepper import stacked
 
 
 class Rule(Protocol):
@@ -104,7 +105,7 @@ class SurrogateStepper:
           ValueError: a shape that is not the grid's.
         """
         start = self.problem.domain["t"][0] if t is None else t
-        values = self.rule.encode(self.parameters, self._stacked("encode", fields))
+        values = self.rule.encode(self.parameters, stacked("encode", self.lines, fields))
         return State(values, jnp.asarray(start, jnp.result_type(float)))
 
     def step(self, state: State, coefficients: Mapping[str, Any] | None = None, *, push: Any = None) -> State:
@@ -133,7 +134,7 @@ class SurrogateStepper:
         Raises:
           ValueError: a shape that is not the grid's; a constraint that cannot be held under a push.
         """
-        rates = self._stacked("push", fields)
+        rates = stacked("push", self.lines, fields)
         if set(self.problem.unknowns) <= set(self.lines.component_names):
             return rates
         return components(self.frame, State(self.frame.push(rates), jnp.asarray(self.problem.domain["t"][0])))
@@ -149,23 +150,6 @@ class SurrogateStepper:
         if set(unknowns) <= set(names):
             return fields if names == unknowns else jnp.stack([fields[names.index(name)] for name in unknowns])
         return self.frame.decode(self.frame.encode(fields, state.t))
-
-    def _stacked(self, what: str, fields: Any) -> Any:
-        """Fields by name or stacked, to ``[channels, *space]``."""
-        names = self.lines.component_names
-        shape = tuple(len(axis) for axis in self.grid.values())
-        if isinstance(fields, Mapping):
-            check_keys("field", fields, names, complete=True)
-            fields = jnp.stack([jnp.asarray(fields[name]) for name in names])
-        fields = jnp.asarray(fields)
-        if fields.shape == shape and len(names) == 1:
-            fields = fields[None]
-        if fields.shape != (len(names), *shape):
-            raise ValueError(
-                f"{what}: the fields {', '.join(names)} on this grid have shape {(len(names), *shape)}, got {fields.shape}. "
-                "For a batch use jax.vmap."
-            )
-        return fields
 
     def __repr__(self) -> str:
         return f"SurrogateStepper({self.rule!r}, {self.problem.name}, dt {self.dt}, {', '.join(self.grid)})"

@@ -14,9 +14,20 @@ PUBLIC = """
     Adaptive Box Dirichlet Disc Equation Expression FiniteVolume HalfPlane Neumann Neural Outflow Periodic Polygon
     Problem RandomFeatures Report Robin Solution Spectral Staggered absolute arctan compare constraints control cos cosh equation
     equations erf exp gradient_memory learning log manufactured metabolism networks problems read_reference read_trajectory
-    relative_l2 residual rollout sin sinh solve solvers sqrt stepper stream tan tanh
+    relative_l2 residual rollout sin sinh solve solvers sqrt stepper stream surrogates tan tanh
 """
-FOLDERS = ("compare", "constraints", "control", "equations", "learning", "metabolism", "networks", "problems", "solvers")
+FOLDERS = (
+    "compare",
+    "constraints",
+    "control",
+    "equations",
+    "learning",
+    "metabolism",
+    "networks",
+    "problems",
+    "solvers",
+    "surrogates",
+)
 
 
 def test_public_names_are_these():

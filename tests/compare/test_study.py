@@ -115,7 +115,7 @@ def test_progress_is_told_of_every_stage(ran):
 def test_a_finished_study_is_read_from_its_record(ran, monkeypatch):
     report, folder, _, _ = ran
     FITS.clear()
-    for name in ("simulate", "scored_starts", "ladder", "rollouts", "time_in_turns"):
+    for name in ("made_runs", "scored_starts", "ladder", "rollouts", "time_in_turns"):
         monkeypatch.setattr(study_module, name, lambda *a, **k: pytest.fail("a finished stage was run again"))
     again = run_study(SMALL, folder=folder, resume=True)
     assert [name for name, _ in FITS] == []

@@ -110,6 +110,7 @@ def test_an_action_does_not_reach_back():
     assert before[6] != after[6]
 
 
+@pytest.mark.slow
 def test_spread_over_devices_without_talking():
     program = """
         import jax, jax.numpy as jnp, numpy as np, jaxsci as js

@@ -29,6 +29,7 @@ def test_growth_and_files(tmp_path, capsys):
     assert [p.name for p in tmp_path.iterdir()] == ["fluxes.json"]
 
 
+@pytest.mark.slow
 def test_medium_knockout_and_objective(tmp_path, capsys):
     medium, out = tmp_path / "medium.json", tmp_path / "fluxes.csv"
     medium.write_text(json.dumps(MEDIUM))

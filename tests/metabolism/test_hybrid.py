@@ -63,6 +63,7 @@ def test_the_gradient_in_the_networks_parameters_is_that_of_finite_differences(n
         assert float(slopes[name][(0,) * leaf.ndim]) == pytest.approx(float(by_hand), rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_planes_give_the_same_growth(core, neural, balance):
     hybrid, params, media = neural
     planes = growth_planes(core, NAMES, hybrid.uptakes(params, media))

@@ -60,6 +60,7 @@ def test_error_estimates_are_honest_between_the_saved_times_too(name, method, ra
 # --- choice of solver ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_stiff_systems_get_an_implicit_solver():
     assert solved("robertson", A(rtol=1e-4, atol=1e-8)).stats["steps"] < 1000  # an explicit one would need over 1e14
     assert solved("robertson", A(rtol=1e-4, atol=1e-8)).stats["succeeded"]

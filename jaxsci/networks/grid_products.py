@@ -64,7 +64,7 @@ def _transpose_left(ct, h, matrix, *, axes, to, back):
 
 def _batch_left(args, dims, *, axes, to, back):
     (h, matrix), (at, other) = args, dims
-    if other is not batching.not_mapped:
+    if other is not None:
         raise TypeError("This is a bug in jaxsci: the matrix of a transform is a constant.")
     axes = tuple(a + (a >= at) for a in axes)
     kept = [i for i in range(h.ndim) if i not in axes]
@@ -107,9 +107,9 @@ ad.defbilinear(
 
 def _batch_right(args, dims):
     (h, kernel), (at, other) = args, dims
-    if other is batching.not_mapped and at < h.ndim - 1:
+    if other is None and at < h.ndim - 1:
         return _right.bind(h, kernel), at
-    if other is batching.not_mapped:
+    if other is None:
         return _right.bind(jnp.moveaxis(h, at, 0), kernel), 0
     return jax.vmap(lambda h, k: jax.lax.dot_general(h, k, (((h.ndim - 1,), (0,)), ((), ()))), (at, other))(h, kernel), 0
 

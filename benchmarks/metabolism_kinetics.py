@@ -35,8 +35,8 @@ def missing() -> str | None:
 def peer_of(file: Path, states: tuple[str, ...], rtol: float, atol: float) -> Any:
     """RoadRunner with the local parameters made global, so that a loop can set them."""
     import libsbml
-    import roadrunner
 
+    roadrunner = importlib.import_module("roadrunner")
     document = libsbml.readSBML(str(file))
     properties = libsbml.ConversionProperties()
     properties.addOption("promoteLocalParameters", True)

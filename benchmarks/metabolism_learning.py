@@ -115,17 +115,16 @@ def peers(media: np.ndarray, able: np.ndarray, growth: np.ndarray, used: np.ndar
     """scikit-learn's ridge, forest and process of the sources; ridge and forest also with growth by flux balance as an input."""
     if importlib.util.find_spec("sklearn") is None:
         return {}
-    from sklearn.ensemble import RandomForestRegressor
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-    from sklearn.linear_model import RidgeCV
-
-    kernel = ConstantKernel() * RBF(2.0) + WhiteKernel(0.1)
+    linear, forest, process = (
+        importlib.import_module(f"sklearn.{part}") for part in ("linear_model", "ensemble", "gaussian_process")
+    )
+    kernels = process.kernels
+    kernel = kernels.ConstantKernel() * kernels.RBF(2.0) + kernels.WhiteKernel(0.1)
     makers = {
-        "ridge": (lambda: RidgeCV(np.logspace(-2, 2, 9)), False),
-        "ridge with knowledge": (lambda: RidgeCV(np.logspace(-2, 2, 9)), True),
-        "random forest": (lambda: RandomForestRegressor(100, random_state=0), False),
-        "process without flux balance": (lambda: GaussianProcessRegressor(kernel, normalize_y=True), False),
+        "ridge": (lambda: linear.RidgeCV(np.logspace(-2, 2, 9)), False),
+        "ridge with knowledge": (lambda: linear.RidgeCV(np.logspace(-2, 2, 9)), True),
+        "random forest": (lambda: forest.RandomForestRegressor(100, random_state=0), False),
+        "process without flux balance": (lambda: process.GaussianProcessRegressor(kernel, normalize_y=True), False),
     }
     found = {}
     for name, (make, knows) in makers.items():
@@ -242,9 +241,9 @@ def rows_surrogate(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     line = np.linalg.lstsq(np.c_[np.ones(len(varied[train])), varied[train]], growth[train], rcond=None)[0]
     others = {"least squares, growth alone": q2(np.c_[np.ones(200), varied[test]] @ line)}
     if importlib.util.find_spec("sklearn") is not None:
-        from sklearn.neural_network import MLPRegressor
-
-        net = MLPRegressor(hidden_layer_sizes=(64, 64), alpha=1e-5, solver="lbfgs", max_iter=1500, random_state=0)
+        net = importlib.import_module("sklearn.neural_network").MLPRegressor(
+            hidden_layer_sizes=(64, 64), alpha=1e-5, solver="lbfgs", max_iter=1500, random_state=0
+        )
         net.fit(varied[train] / 10, (growth[train] - center) / spread)
         others["MLP 64-64, growth alone"] = q2(net.predict(varied[test] / 10) * spread + center)
     for told, (surrogate, cost) in answers.items():

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci._timing import Cost, Stopwatch
-from jaxsci.solvers import Spectral
+from jaxsci._timing import Stopwatch
 from jaxsci.surrogates.stepper import FittedSurrogate, Rule
 from jaxsci.surrogates.trajectories import Trajectories
 
@@ -46,17 +45,7 @@ def checked_fields(name: str, data: Any, *, saves: int = 2) -> np.ndarray:
 
 def fitted(rule: Rule, parameters: Any, data: Trajectories, watch: Stopwatch, stats: Mapping[str, Any]) -> FittedSurrogate:
     """The result of a fit that was measured by a (finished) watch."""
-    return FittedSurrogate(rule, parameters, spectral_frame(data), fit_cost(watch), dict(stats), np.zeros(0))
-
-
-def spectral_frame(data: Trajectories) -> Spectral:
-    """The solver whose grid and step are the data's."""
-    return Spectral(n=data.intervals, dt=data.dt)
-
-
-def fit_cost(watch: Stopwatch) -> Cost:
-    """The whole block counts as training."""
-    return watch.cost(training=True)
+    return FittedSurrogate(rule, parameters, data.method, watch.cost(training=True), dict(stats), np.zeros(0))
 
 
 def as_parameters(tree: Any, fields: np.ndarray) -> Any:

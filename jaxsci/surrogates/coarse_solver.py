@@ -17,6 +17,7 @@ from jaxsci.solvers import Spectral, State, Stepper
 from jaxsci.solvers.lines import FourierLines
 from jaxsci.solvers.torus import Torus
 from jaxsci.surrogates.closed_form import checked_fields, fitted
+from jaxsci.surrogates.solver_step import proportional, substeps
 from jaxsci.surrogates.stepper import FittedSurrogate
 from jaxsci.surrogates.trajectories import Trajectories
 
@@ -48,9 +49,7 @@ class CoarseRule:
         """The coarse solver's tables for the frame's coefficients; in a longer box it has proportionally more points."""
         fine = frame.lines
         assert isinstance(fine, FourierLines)
-        sizes = self.method.n if isinstance(self.method.n, tuple) else (self.method.n,) * len(self.intervals)
-        here = tuple(axis.intervals for axis in fine.torus.axes)
-        sizes = tuple(n * now // then for n, now, then in zip(sizes, here, self.intervals, strict=True))
+        sizes = proportional(self.method.n, self.intervals, tuple(axis.intervals for axis in fine.torus.axes))
         solver = stepper(frame.problem, dataclasses.replace(self.method, n=sizes))
         every = dataclasses.replace(fine, torus=dataclasses.replace(fine.torus, kept=1.0))
         return _Coarse(solver, every)
@@ -145,7 +144,7 @@ class CoarseSolver:
                     f"CoarseSolver: {data.problem.name} has walls without a mirror, between whose Chebyshev grids no modes are "
                     "exchanged; take a solver of the ladder, js.Spectral, instead."
                 )
-            steps = max(1, math.ceil(data.dt / self.dt - 1e-6)) if self.dt else 1
+            steps = substeps(data.dt, self.dt) if self.dt else 1
             method = Spectral(n=self.n, order=self.order, dt=data.dt / steps)
             rule = CoarseRule(method, steps, data.intervals)
         return fitted(rule, {}, data, watch, {"parameters": 0, "steps_per_save": steps, "dt": method.dt})

@@ -16,7 +16,7 @@ from jaxsci._timing import Cost
 from jaxsci._types import Progress
 from jaxsci.equations.evaluation import coordinates_in
 from jaxsci.problems import Problem
-from jaxsci.solvers import Spectral, Stepper
+from jaxsci.solvers import Stepper
 from jaxsci.surrogates.fit_record import FitRecord, identity_of
 from jaxsci.surrogates.network_rule import NetworkRule
 from jaxsci.surrogates.piece_stream import PieceStream
@@ -68,7 +68,7 @@ class Course:
         )
         residual = None
         if training.residual:
-            method = training.residual_solver or Spectral(n=data.intervals, dt=data.dt)
+            method = training.residual_solver or data.method
             residual = SolverStep(method, data.dt, data.intervals)
         fields = jnp.asarray(data.fields, dtype)
         numbers = {name: jnp.asarray(values, dtype) for name, values in data.numbers.items()}
@@ -115,6 +115,18 @@ class Course:
             stream=stream,
         )
 
+    def train_recorded(
+        self, key: Any, budget: float | None, progress: Progress, folder: Any, resume: bool, every: float
+    ) -> Trained:
+        """`train`, with a record in the folder, where one is given."""
+        if folder is None:
+            if resume:
+                raise ValueError("fit: resume=True needs the folder in which the record of the fit is.")
+            return self.train(key, budget, progress, None)
+        record = FitRecord(folder, resume, identity_of(self.surrogate, self.data, key), every)
+        with record.watching():
+            return self.train(key, budget, progress, record)
+
     def _stream(self, first: int) -> PieceStream:
         mesh = self.plan.mesh
         return PieceStream(
@@ -129,7 +141,6 @@ class Course:
 
     def fitted(self, trained: Trained, cost: Cost) -> list[FittedSurrogate]:
         """What the fits of all seeds return."""
-        method = Spectral(n=self.data.intervals, dt=self.data.dt)
         losses, error = np.atleast_2d(trained.losses), np.atleast_1d(trained.error)
         found = []
         for i, stopped in enumerate(trained.stopped):
@@ -146,17 +157,8 @@ class Course:
                 "stopped": stopped,
             }
             parameters = {"network": network, "scales": self.material.prepared["scales"]}
-            found.append(FittedSurrogate(self.plan.rule, parameters, method, cost, stats, history))
+            found.append(FittedSurrogate(self.plan.rule, parameters, self.data.method, cost, stats, history))
         return found
-
-
-def record_of(course: Course, key: Any, folder: Any, resume: bool, every: float) -> FitRecord | None:
-    """The record of a course in a folder, where there is one."""
-    if folder is None:
-        if resume:
-            raise ValueError("fit: resume=True needs the folder in which the record of the fit is.")
-        return None
-    return FitRecord(folder, resume, identity_of(course.surrogate, course.data, key), every)
 
 
 def _longest(surrogate: NetworkSurrogate) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +17,7 @@ from jaxsci._timing import Cost, Stopwatch
 from jaxsci._types import Key, Progress
 from jaxsci.networks.functional import Network
 from jaxsci.solvers import Spectral
-from jaxsci.surrogates.fit_course import Course, record_of
+from jaxsci.surrogates.fit_course import Course
 from jaxsci.surrogates.stepper import FittedSurrogate
 from jaxsci.surrogates.training import Training
 from jaxsci.surrogates.trajectories import Trajectories
@@ -140,12 +139,9 @@ class NetworkSurrogate:
             with the record of another fit.
         """
         key = jax.random.key(0) if key is None else key
-        with Stopwatch() as watch, contextlib.ExitStack() as stack:
+        with Stopwatch() as watch:
             course = Course.of(self, data, mesh=mesh, batches=batches, unlabelled=unlabelled)
-            record = record_of(course, key, folder, resume, save_seconds)
-            if record is not None:
-                stack.enter_context(record.watching())
-            trained = course.train(key, budget, progress, record)
+            trained = course.train_recorded(key, budget, progress, folder, resume, save_seconds)
         return course.fitted(trained, watch.cost(training=True))[0]
 
 
@@ -187,10 +183,7 @@ def fit_seeds(
     if not len(keys) or np.ndim(keys[0]):
         raise ValueError("fit_seeds: give at least one key, as in keys=jax.random.split(jax.random.key(0), 3).")
     together = keys if isinstance(keys, jax.Array) else jnp.stack(list(keys))
-    with Stopwatch() as watch, contextlib.ExitStack() as stack:
+    with Stopwatch() as watch:
         course = Course.of(surrogate, data, mesh=mesh, batches=None, unlabelled=unlabelled, many=True)
-        record = record_of(course, together, folder, resume, save_seconds)
-        if record is not None:
-            stack.enter_context(record.watching())
-        trained = course.train(together, budget, progress, record)
+        trained = course.train_recorded(together, budget, progress, folder, resume, save_seconds)
     return course.fitted(trained, Cost(*(value / len(keys) for value in watch.cost(training=True))))

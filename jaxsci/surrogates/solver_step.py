@@ -33,7 +33,7 @@ class SolverStep:
     @property
     def substeps(self) -> int:
         assert self.method.dt is not None  # This is a bug in jaxsci: checked where the method came in.
-        return max(1, math.ceil(self.dt / self.method.dt - 1e-6))
+        return substeps(self.dt, self.method.dt)
 
     def solver(self, frame: Stepper) -> Stepper:
         """The solver for the frame's problem, its tables computed.
@@ -44,8 +44,7 @@ class SolverStep:
         problem, space = frame.problem, frame.problem.domain.space
         walled = [bool(problem.walls(axis)) for axis in space]
         here = tuple(len(axis) - wall for axis, wall in zip(frame.grid.values(), walled, strict=True))
-        sizes = self.method.n if isinstance(self.method.n, tuple) else (self.method.n,) * len(space)
-        sizes = tuple(n * m // k for n, m, k in zip(sizes, here, self.intervals, strict=True))
+        sizes = proportional(self.method.n, self.intervals, here)
         bad = [axis for axis, wall, n, m in zip(space, walled, sizes, here, strict=True) if wall and n != m]
         if bad:
             raise ValueError(
@@ -64,3 +63,14 @@ class SolverStep:
         else:
             state = jax.lax.scan(lambda s, _: (solver.step(s), None), state, length=self.substeps)[0]
         return resample(components(solver, State(*state)), alike, here).astype(fields.dtype)
+
+
+def substeps(dt: float, longest: float) -> int:
+    """Equal steps between two saves, none longer than `longest` but for rounding."""
+    return max(1, math.ceil(dt / longest - 1e-6))
+
+
+def proportional(n: int | tuple[int, ...], intervals: tuple[int, ...], here: tuple[int, ...]) -> tuple[int, ...]:
+    """The n that was meant beside a grid of `intervals`, on a grid of `here`: a longer box takes proportionally more."""
+    sizes = n if isinstance(n, tuple) else (n,) * len(intervals)
+    return tuple(size * now // then for size, now, then in zip(sizes, here, intervals, strict=True))

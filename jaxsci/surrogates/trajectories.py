@@ -36,9 +36,14 @@ class Trajectories:
         space = self.problem.domain.space
         return tuple(size - bool(self.problem.walls(axis)) for axis, size in zip(space, self.fields.shape[3:], strict=True))
 
+    @property
+    def method(self) -> Spectral:
+        """The spectral solver on this grid with this step."""
+        return Spectral(n=self.intervals, dt=self.dt)
+
     def frame(self) -> Stepper:
-        """The spectral solver on this grid with this step: its grid, its fields, its algebraic unknowns."""
-        return stepper(self.problem, Spectral(n=self.intervals, dt=self.dt))
+        """Its stepper: the grid, the fields, the algebraic unknowns."""
+        return stepper(self.problem, self.method)
 
     def __len__(self) -> int:
         return self.fields.shape[0]

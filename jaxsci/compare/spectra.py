@@ -18,6 +18,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxsci._checks import unknown_name
 from jaxsci.compare.field_errors import as_fields, check_fields, ratio, root
+from jaxsci.problems.flow_fields import energy_by_shell
 
 BandDefinition = Literal["parseval", "pdebench"]
 
@@ -120,15 +121,11 @@ def energy_spectrum(fields: ArrayLike, *, space: int, lengths: Sequence[float] |
       ((12,), '0.1250')
     """
     array = as_fields("energy_spectrum", "fields", fields, space)
-    shape = array.shape[-space:]
     lengths = [2 * math.pi] * space if lengths is None else [float(length) for length in lengths]
     if len(lengths) != space or not all(length > 0 for length in lengths):
         raise ValueError(f"energy_spectrum: lengths must be {space} positive numbers, one per spatial axis; got {lengths}.")
-    longest = max(lengths)
-    shells = np.floor(_wavenumber(shape, [longest / length for length in lengths]) + 0.5).astype(int)
-    count = int(shells.max()) + 1
-    energy = 0.5 * jnp.sum(_sum_into(_power(array, space), shells, count), axis=-2)
-    return EnergySpectrum(jnp.arange(count, dtype=array.dtype) * (2 * math.pi / longest), energy)
+    wavenumbers, energy = energy_by_shell(array, tuple(lengths))
+    return EnergySpectrum(jnp.asarray(wavenumbers, array.dtype), energy)
 
 
 def spectrum_error(
@@ -171,11 +168,10 @@ def spectrum_error(
     return jnp.where(jnp.isfinite(a).all(), error, jnp.inf)
 
 
-def _wavenumber(shape: tuple[int, ...], scales: Sequence[float] | None = None) -> np.ndarray:
-    """The length of the wave vector of each mode of a real transform, in waves across the box (times the axis' scale)."""
+def _wavenumber(shape: tuple[int, ...]) -> np.ndarray:
+    """The length of the wave vector of each mode of a real transform, in waves across the box."""
     waves = [np.fft.fftfreq(n, 1 / n) for n in shape[:-1]] + [np.arange(shape[-1] // 2 + 1.0)]
-    mesh = np.meshgrid(*(k * s for k, s in zip(waves, scales or [1.0] * len(shape), strict=True)), indexing="ij")
-    return np.sqrt(sum(k**2 for k in mesh))
+    return np.sqrt(sum(k**2 for k in np.meshgrid(*waves, indexing="ij")))
 
 
 def _power(fields: jax.Array, space: int) -> jax.Array:

@@ -136,12 +136,24 @@ def energy_spectrum(
     """
     d = len(lengths)
     _check("energy_spectrum: the velocity", velocity, lengths, d)
-    n, dk = velocity.shape[-d:], 2 * np.pi / max(lengths)
-    whole = [np.fft.fftfreq(m, 1 / m) for m in n[:-1]] + [np.arange(n[-1] // 2 + 1)]
-    k = np.meshgrid(*(2 * np.pi / length * w for length, w in zip(lengths, whole, strict=True)), indexing="ij")
-    shell = np.rint(np.sqrt(sum(a**2 for a in k)) / dk).astype(int)
-    alone = (whole[-1] == 0) | (2 * whole[-1] == n[-1])  # modes that stand for themselves and not for two
-    power = jnp.sum(jnp.abs(_to_modes(velocity, d)) ** 2, axis=-d - 1) * np.where(alone, 0.5, 1.0)
+    return energy_by_shell(velocity, lengths)
+
+
+def energy_by_shell(
+    fields: Float[Array, "..."], lengths: Lengths
+) -> tuple[Float[np.ndarray, " shells"], Float[Array, "*batch shells"]]:
+    """`energy_spectrum` of any fields ``[*batch, components, *space]`` on one axis or more: half their mean square, by shell.
+
+    Shell j holds the modes with (j - 1/2) dk <= |k| < (j + 1/2) dk.
+    """
+    d, dk = len(lengths), 2 * np.pi / max(lengths)
+    n = fields.shape[-d:]
+    shell = np.floor(np.sqrt(sum(k**2 for k in _wavenumbers(n, lengths))) / dk + 0.5).astype(int)
+    wave = np.arange(n[-1] // 2 + 1)
+    alone = (wave == 0) | (2 * wave == n[-1])  # modes that stand for themselves and not for two
+    modes = _to_modes(fields, d)
+    weights = jnp.asarray(np.where(alone, 0.5, 1.0), modes.real.dtype)
+    power = jnp.sum(modes.real**2 + modes.imag**2, axis=-d - 1) * weights
     flat = power.reshape(*power.shape[:-d], -1)
     energy = jnp.zeros((*flat.shape[:-1], shell.max() + 1), flat.dtype).at[..., shell.ravel()].add(flat)
     return dk * np.arange(shell.max() + 1), energy

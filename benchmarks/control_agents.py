@@ -216,32 +216,63 @@ def draw_controls(seed: int, runs: int, segments: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=2)
-def learned(smoke: bool, seed: int = 0) -> tuple[Any, dict[str, float]]:
+def learned(smoke: bool, seed: int = 0) -> tuple[Any, dict[str, Any]]:
     """A metamodel from 30 runs of 3000 ticks: the published mechanistic form, and a network that sees counts and removals.
 
-    Two thirds of the runs have a new control every 375 ticks, the others every 1000: wolves take that long to come to rest.
+    Half of the runs have a new control every 375 ticks, the others keep one: where few wolves are left they take more than a
+    thousand ticks to come to rest. How large errors count and the number of stages are chosen by the steady states under twelve
+    further constant controls, drawn like those of the training; the datasets have no part in the choice.
     """
     before, every = time.process_time(), 10
-    kinds = ((1, 2, 20), (1, 1, 40)) if smoke else ((20, 8, 375), (10, 3, 1000))
+    kinds = ((1, 2, 20), (1, 1, 40)) if smoke else ((16, 8, 375), (14, 1, 3000))
     model, counts, actions = PredatorPreyAgents(sheep_places=8192), [], []
-    for i, (runs, segments, length) in enumerate(kinds):
+
+    def simulated(i, runs, segments, length):
         controls, ticks = draw_controls(2 * seed + i, runs, segments), segments * length
         keys = jax.random.split(jax.random.key(2 * seed + i), runs)
-        one = lambda ka, ticks=ticks: series(model, ka[0], ka[1], ticks, every)
+        one = lambda ka: series(model, ka[0], ka[1], ticks, every)
         last, seen = jax.lax.map(one, (keys, jnp.asarray(controls)))
         check_capacity(last)
+        return controls, seen
+
+    for i, kind in enumerate(kinds):
+        controls, seen = simulated(i, *kind)
+        _, segments, length = kind
+        ticks = segments * length
         counts.append(seen)
         held = np.arange(ticks // every) * every * segments // ticks  # as in `series`
         actions.append(controls[:, held])
     counts, actions = jnp.concatenate(counts), np.concatenate(actions)
-    simulated, before = time.process_time() - before, time.process_time()
-    found = metamodel(jax.random.key(seed), [24e3, 4e3, 1e3], action_scale=0.02, known=numbers.MechanisticPredatorPrey())
-    for window, iterations in ((2, 3),) if smoke else ((8, 600), (40, 1500), (70, 700)):
-        found = fit_metamodel(
-            found, counts, actions, key=jax.random.key(seed + window), dt=float(every), substeps=4, window=window, batch=32,
-            iterations=iterations, least=60.0,
-        ).model  # fmt: skip
-    return found, {"cpu_seconds_agents": simulated, "cpu_seconds_fit": time.process_time() - before}
+    controls, seen = simulated(1000, *((1, 1, 40) if smoke else (12, 1, 3000)))
+    controls, rests = controls[:, 0], np.asarray(seen)[:, -(seen.shape[1] // 3) :].mean(axis=1)
+    if not smoke:  # below, chance rules
+        controls, rests = controls[rests.min(axis=1) >= 100], rests[rests.min(axis=1) >= 100]
+    rest = jax.jit(lambda model: jax.vmap(lambda u: steady_state(model, u, REST))(controls))
+
+    def missed(model):
+        """The worst species' error in percent, the mean over controls, and the worst of all, by which models are chosen."""
+        off = 100 * np.abs(np.asarray(rest(model)) / rests - 1).max(axis=1)
+        return float(off.mean()), float(off.max())
+
+    simulation, before = time.process_time() - before, time.process_time()
+    tried: dict[str, tuple[float, float]] = {}
+    best, least_missed = None, (math.inf, math.inf)
+    for robust in (0.2,) if smoke else (0.05, 0.2):
+        found = metamodel(jax.random.key(seed), [24e3, 4e3, 1e3], action_scale=0.02, known=numbers.MechanisticPredatorPrey())
+        for window, iterations in ((2, 3),) if smoke else ((8, 600), (40, 1500), (70, 700)):
+            found = fit_metamodel(
+                found, counts, actions, key=jax.random.key(seed + window), dt=float(every), substeps=4, window=window, batch=32,
+                iterations=iterations, least=60.0, robust=robust,
+            ).model  # fmt: skip
+            off = missed(found)
+            tried[f"robust {robust:g}, window {window}"] = off
+            if off[1] < least_missed[1] or best is None:
+                best, least_missed = found, off
+    return best, {
+        "validation_percent": least_missed, "validation_controls": len(controls),
+        "validation_of_the_published_form": missed(numbers.MechanisticPredatorPrey()),
+        "tried": tried, "cpu_seconds_agents": simulation, "cpu_seconds_fit": time.process_time() - before,
+    }  # fmt: skip
 
 
 def rows_metamodels(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -275,14 +306,16 @@ def rows_control(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Policies found on metamodels and lifted to the agents: how far from the target (sheep, wolves) these come to rest.
 
     A constant control (per ten thousand and tick), optimised by gradient; whole numbers of animals by a linear law,
-    n = round(theta s); whole removals per ten thousand by a network. Then a sweep of constant controls on the agents themselves.
+    n = round(theta s / 100); whole removals per ten thousand by a network. Then a sweep of constant controls on the agents.
     """
     hold, steps, ticks = (10, 4, 4) if options.smoke else (10, 100, 160)
     model, _ = learned(options.smoke)
     size = {"side": 32, "sheep": 40, "wolves": 20} if options.smoke else {"sheep_places": 8192}
     runs = 1 if options.smoke else 2
     constant = lambda a, s: 100 * a
-    linear = lambda theta, s: theta * s[1:]
+    linear = lambda theta, s: (
+        jnp.maximum(theta, 0.0) * s[1:] / 100
+    )  # in percent, so that steps of Adam are small beside theta
     network = js.control.NetworkPolicy(
         js.networks.MLP((16, 16)), actions=2, low=0.0, high=200.0, center=(24e3, 4500.0, 1200.0), scale=(4e3, 1e3, 600.0)
     )
@@ -319,7 +352,7 @@ def rows_control(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         return search.params, float(search.history["cost"][-1])
 
     whole = lambda policy: lambda params, s: jnp.round(policy(params, s))
-    start = {"constant": jnp.array([0.5, 0.8]), "linear": jnp.array([0.005, 0.008])}
+    start = {"constant": jnp.array([0.5, 0.8]), "linear": jnp.array([0.5, 0.8])}
     cases = {
         "constant, by the published mechanistic metamodel": (
             constant, start["constant"], numbers.MechanisticPredatorPrey(), "probability", 1e-4, "pathwise", None),

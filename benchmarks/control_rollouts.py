@@ -4,7 +4,8 @@
 
 The same policy, starts and steps for all, in single precision as is their custom; the gradients are compared in double. Every
 final state and every cost enters a number that is returned, so that no compiler can leave anything out. A gymnasium loop is
-timed by the step, with the policy in NumPy.
+timed by the step, with the policy in NumPy. The policy's network alone is timed beside them (with its states remembered and the
+rest computed again, where it is differentiated): all evaluate it, and it bounds what any rollout can win.
 """
 
 from __future__ import annotations
@@ -91,6 +92,19 @@ def gymnax_rollout(batch: int, horizon: int) -> Callable[..., Any]:
     return run
 
 
+def network_alone(batch: int, horizon: int) -> Callable[..., Any]:
+    """What everybody evaluates, and nothing else: the policy, step by step, what it says added to what it sees next."""
+
+    def run(params, start):
+        def step(seen, _):
+            return seen + 1e-3 * jax.vmap(policy, in_axes=(None, 0))(params, seen), None
+
+        seen = jnp.stack([start.angle, start.rate, start.angle], axis=1)
+        return jnp.mean(jax.lax.scan(jax.checkpoint(step, prevent_cse=False), seen, length=horizon)[0])
+
+    return run
+
+
 def gymnasium_seconds(params: Any, steps: int) -> float:
     """Processor seconds of one step of a loop in Python, the least of three runs."""
     gymnasium = importlib.import_module("gymnasium")
@@ -123,7 +137,8 @@ def rows_gradient(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     with jax.enable_x64(False):
         args = inputs(batch)
         ours, our_memory = compiled(jax.value_and_grad(our_loss(batch, horizon)), *args)
-        calls = {"ours": ours}
+        alone = compiled(jax.value_and_grad(network_alone(batch, horizon)), *args)[0]
+        calls = {"ours": ours, "network": alone}
         theirs: Any = _gymnax_gradient(batch, horizon, args)
         if theirs:
             calls["gymnax"] = theirs[0]
@@ -139,7 +154,8 @@ def rows_gradient(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     faster = bool(their_seconds) and their_seconds >= 2.5 * seconds["ours"]
     yield row(
         f"rollouts: gradient {size}, seconds / gymnax", ours=seconds["ours"], theirs=their_seconds, target="ratio 2.5",
-        meets=faster, precision="float32",
+        meets=faster, precision="float32", network_alone=seconds["network"],
+        ratio_if_all_else_were_free=their_seconds / seconds["network"] if their_seconds else None,
     )  # fmt: skip
     yield row(
         f"rollouts: gradient {size}, temporary MB / gymnax", ours=our_memory, theirs=their_memory, target="ratio 80",
@@ -156,26 +172,31 @@ def rows_forward(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     batch, horizon = (64, 20) if options.smoke else (2048, 200)
     with jax.enable_x64(False):
         params, start = inputs(batch)
-        calls = {"ours": compiled(our_rollout(batch, horizon), params, start)[0]}
+        calls = {
+            "ours": compiled(our_rollout(batch, horizon), params, start)[0],
+            "network": compiled(network_alone(batch, horizon), params, start)[0],
+        }
         with contextlib.suppress(ImportError):
             calls["gymnax"] = compiled(gymnax_rollout(batch, horizon), params, start)[0]
         seconds = least_cpu_seconds(calls, 2 if options.smoke else 10)
         ours, apart = seconds["ours"], None
         if "gymnax" in calls:
             apart = float(jnp.abs(calls["ours"]()[0] / calls["gymnax"]()[0] - 1))
-    theirs = seconds.get("gymnax")
+    theirs, network = seconds.get("gymnax"), seconds["network"]
     yield row(
         f"rollouts: forward {batch} x {horizon}, seconds / gymnax", ours=ours, theirs=theirs, target="ratio 2",
         meets=bool(theirs) and theirs >= 2 * ours, precision="float32", relative_difference_of_costs=apart,
+        network_alone=network, ratio_if_all_else_were_free=theirs / network if theirs else None,
     )  # fmt: skip
     try:
         theirs = gymnasium_seconds(params, 200 if options.smoke else 5000)
     except ImportError:
         theirs = None
-    ours = ours / (batch * horizon)
+    ours, network = ours / (batch * horizon), network / (batch * horizon)
     yield row(
         f"rollouts: forward {batch} x {horizon}, seconds a step / gymnasium loop", ours=ours, theirs=theirs, target="ratio 300",
-        meets=bool(theirs) and theirs >= 300 * ours, precision="float32",
+        meets=bool(theirs) and theirs >= 300 * ours, precision="float32", network_alone=network,
+        ratio_if_all_else_were_free=theirs / network if theirs else None,
     )  # fmt: skip
 
 

@@ -3,8 +3,9 @@
     python benchmarks/control.py --only safety
 
 The figures of a guardian are of the TRUE system, which no policy saw: the share of its states and actions whose density is below
-the guardian's own threshold; how far the cost promised by the learnt model is from the true one, unguarded / guarded; the true
-cost beside that of the policy that made the data.
+the guardian's own threshold; how far the cost promised by the learnt model is from the true one, unguarded / guarded, with the
+standard errors of both gaps (where the unguarded one is within two of its own there is nothing to cut); the true cost beside that
+of the policy that made the data.
 """
 
 from __future__ import annotations
@@ -113,8 +114,11 @@ def poisoning() -> Clinic:
     return Clinic("poisoning", task, behaviour, policy, 80, 400, network)
 
 
-def diabetes() -> Clinic:
-    """Four hours after a meal, infusions every 10 minutes: up to 60 mU/min in the records, 150 at the pump."""
+def diabetes(most: float = 60.0) -> Clinic:
+    """Four hours after a meal, infusions every 10 minutes: up to `most` mU/min in the records, 150 at the pump.
+
+    Within 60 the records reach all that a good policy needs. With 25 they leave a hole where it would go.
+    """
 
     def init(p, *, key):
         level, meal = jax.random.uniform(key, (2,))
@@ -122,13 +126,14 @@ def diabetes() -> Clinic:
 
     def behaviour(p, s, *, key):
         wanted = milliunits_per_minute(1.0) + 0.15 * (s.glucose - 110) - 1500 * s.remote
-        return jnp.clip(wanted + 8 * jax.random.normal(key), 0.0, 60.0)
+        return jnp.clip(wanted + 8 * jax.random.normal(key), 0.0, most)
 
     task = glucose(horizon=24, minutes=10.0).replace(init=init)
     policy = js.control.NetworkPolicy(
         js.networks.MLP((32, 32)), low=0.0, high=150.0, center=(140.0, 0.005, 20.0, 1.0), scale=(40.0, 0.005, 10.0, 1.0)
     )
-    return Clinic("glucose", task, behaviour, policy, 40, 300, js.networks.MLP((48, 48), "silu"))
+    name = "glucose" if most == 60 else f"glucose, records up to {most:g} mU/min"
+    return Clinic(name, task, behaviour, policy, 40, 300, js.networks.MLP((48, 48), "silu"))
 
 
 class Learnt(NamedTuple):
@@ -138,6 +143,7 @@ class Learnt(NamedTuple):
     cost: float
     outside: float
     violation: float
+    error: float  # standard error of promised - cost
 
 
 def learnt(clinic: Clinic, data: Any, judge: Any, model: Any, start: Any, key: Any, iterations: int, **extra: Any) -> Learnt:
@@ -148,16 +154,17 @@ def learnt(clinic: Clinic, data: Any, judge: Any, model: Any, start: Any, key: A
         parameters=clinic.task.parameters, iterations=iterations, batch=32, optimiser=optimiser, **extra,
     )  # fmt: skip
     key = jax.random.fold_in(key, 1)
-    promised = js.control.rollout(found.state.task, clinic.policy, found.params, key, batch=400).total.mean()
+    promised = js.control.rollout(found.state.task, clinic.policy, found.params, key, batch=400).total
     run = js.control.rollout(clinic.task, clinic.policy, found.params, key, batch=400)
     (constraint,) = run.constraints.values()
     violation = jnp.mean(jnp.sum(jnp.maximum(constraint, 0.0), axis=1))
     outside = outside_share(judge, transitions(clinic.task, run))
-    return Learnt(float(promised), float(run.total.mean()), float(outside), float(violation))
+    error = jnp.sqrt((jnp.var(promised) + jnp.var(run.total)) / 400)
+    return Learnt(*map(float, (promised.mean(), run.total.mean(), outside, violation, error)))
 
 
 def rows_guardian(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    clinics = (poisoning(),) if options.smoke else (poisoning(), diabetes())
+    clinics = (poisoning(),) if options.smoke else (poisoning(), diabetes(), diabetes(25.0))
     for clinic, seed in itertools.product(clinics, range(1 if options.smoke else max(3, options.seeds))):
         began = time.process_time()
         short = 10 if options.smoke else 1
@@ -183,7 +190,10 @@ def rows_guardian(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         title, most = f"guardian on {clinic.name}", ALPHA + 0.02
         yield row(f"{title}: outside in truth", ours=held.outside, target=most, meets=held.outside <= most, **more)
         gap, careless = abs(held.promised - held.cost), abs(free.promised - free.cost)
-        yield row(f"{title}: gap promised - true", ours=gap, theirs=careless, target=5.0, meets=careless >= 5 * gap, **more)
+        yield row(
+            f"{title}: gap promised - true", ours=gap, theirs=careless, target=5.0, meets=careless >= 5 * gap,
+            errors=[held.error, free.error], nothing_to_cut=careless <= 2 * free.error, **more,
+        )  # fmt: skip
         yield row(
             f"{title}: true cost / behaviour", ours=held.cost / behaviour, target=1.0, meets=held.cost <= behaviour, **more
         )

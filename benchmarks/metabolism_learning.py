@@ -281,6 +281,3 @@ def _seconds(call: Callable[[], Any]) -> float:
 def break_even(cost: float, solver: float, surrogate: float) -> Any:
     """From how many solves on the surrogate has paid its data and training: cost / (solver - surrogate), "never" where never."""
     return int(np.ceil(cost / (solver - surrogate))) if solver > surrogate else "never"
-
-
-GROUPS = {"learning": rows_hybrid, "learning surrogate": rows_surrogate}

@@ -63,6 +63,7 @@ def rows_moma(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         if solver is None:
             yield row(f"moma: {name}, seconds", ours=seconds, target=80.0, meets=False, skipped="optlang has no QP solver")
             continue
+        theirs = cobra.io.load_model("textbook")  # a fresh one: limits of one solver would stay for the next
         theirs.solver = solver
         begun, found = time.process_time(), np.full((len(chosen), 2), np.nan)
         for place_k, k in enumerate(chosen):

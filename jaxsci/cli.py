@@ -7,12 +7,20 @@ Bad input gives one line on the error stream and exit status 2; nothing is writt
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jaxsci._command import BadInput
+
+_DEVICES = "cpu, gpu, tpu: all of them make data and train, one is timed; gpu:1: that one alone (default: what JAX finds)"
+_HOSTS = (
+    "work as one with the same command on other hosts; a launcher (srun) says who they are, or HOST:PORT,PROCESSES,NUMBER with "
+    "the address of the first and the number of this one"
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--out", metavar="FOLDER", help="write index.html, *.png and results.json there")
     compare.add_argument("--seed", type=int, default=0, help="of random points, starts and networks (default 0)")
     compare.add_argument("--budget", type=float, metavar="SECONDS", help="of the networks' fits (default 60; a study's own)")
-    compare.add_argument("--device", metavar="NAME", help="cpu, gpu, gpu:1, tpu (default: what JAX finds)")
+    compare.add_argument("--device", metavar="NAME", help=_DEVICES)
     compare.add_argument("--precision", choices=("float32", "float64"), help="(default float64; of a study float32)")
     one = compare.add_argument_group("of a problem in the catalogue")
     one.add_argument("--reference", metavar="FILE", help="score against a field from a file (.dat, .npz, .h5, .nc, .zarr)")
@@ -61,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     study = compare.add_argument_group("of a study")
     study.add_argument("--resume", action="store_true", help="go on with what --out holds; nothing finished is repeated")
     study.add_argument("--quick", action="store_true", help="small, to see that it runs; the figures say so")
+    study.add_argument("--distributed", metavar="WHO", nargs="?", const="", help=_HOSTS)
     compare.set_defaults(run=_compare)
 
     many = commands.add_parser(
@@ -72,9 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     many.add_argument("--seeds", type=int, nargs="+", default=[0], help="(default 0)")
     many.add_argument("--budget", type=float, metavar="SECONDS", help="of each study (default: its own)")
-    many.add_argument("--device", metavar="NAME", help="cpu, gpu, gpu:1, tpu (default: what JAX finds)")
+    many.add_argument("--device", metavar="NAME", help=_DEVICES)
     many.add_argument("--precision", choices=("float32", "float64"), default="float32", help="(default float32)")
     many.add_argument("--quick", action="store_true", help="small, to see that it runs; the figures say so")
+    many.add_argument("--distributed", metavar="WHO", nargs="?", const="", help=_HOSTS)
     many.set_defaults(run=_sweep)
 
     fba = commands.add_parser("fba", help="flux balance of a metabolic model: growth, uptakes, secretions")
@@ -110,28 +120,39 @@ def _problems(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from jaxsci.compare.command_line import run, wants_double
+    from jaxsci.compare.command_line import is_study, run, wants_double
 
-    _configure(wants_double(options), options.device)
-    return run(options)
+    _configure(wants_double(options), options.device, options.distributed if is_study(options) else None)
+    with _heard_once():
+        return run(options)
 
 
 def _sweep(options: argparse.Namespace) -> int:
     from jaxsci.compare.sweep_command import run_sweep_command
 
-    _configure(options.precision == "float64", options.device)
-    return run_sweep_command(options)
+    _configure(options.precision == "float64", options.device, options.distributed)
+    with _heard_once():
+        return run_sweep_command(options)
 
 
-def _configure(double: bool, device: str | None) -> None:
-    """Precision and device of the process, which are an application's to set."""
+def _configure(double: bool, device: str | None, distributed: str | None) -> None:
+    """Hosts, precision and device of the process, which are an application's to set."""
     import jax
 
-    from jaxsci.compare.command_line import device_named
+    from jaxsci.compare.hosts import device_named, join_hosts
 
     jax.config.update("jax_enable_x64", double)
+    if distributed is not None:
+        join_hosts(distributed)
     if device is not None:
         jax.config.update("jax_default_device", device_named(device))
+
+
+def _heard_once() -> contextlib.AbstractContextManager[Any]:
+    """Of several processes that work as one the first alone prints."""
+    from jaxsci.compare.hosts import is_first
+
+    return contextlib.nullcontext() if is_first() else contextlib.redirect_stdout(io.StringIO())
 
 
 def _doctor(options: argparse.Namespace) -> int:

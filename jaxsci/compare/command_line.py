@@ -33,8 +33,8 @@ def run(options: argparse.Namespace) -> int:
         from jaxsci.compare.study_command import run_study_command
 
         return run_study_command(options)
-    for name in ("resume", "quick"):
-        if getattr(options, name):
+    for name in ("resume", "quick", "distributed"):
+        if getattr(options, name) not in (None, False):
             raise BadInput(f"--{name} is for studies ({', '.join(STUDIES)}, or a .toml file), not for {options.problem}.")
     return _compare(options)
 
@@ -47,20 +47,6 @@ def is_study(options: argparse.Namespace) -> bool:
 def wants_double(options: argparse.Namespace) -> bool:
     """Whether to compute in double precision: residuals and least squares want it, surrogates are used in single."""
     return (options.precision or ("float32" if is_study(options) else "float64")) == "float64"
-
-
-def device_named(text: str) -> Any:
-    """A platform and a number, "gpu:1", as JAX's device.
-
-    Raises:
-      BadInput: it is not there.
-    """
-    platform, _, number = text.partition(":")
-    try:
-        return jax.devices(platform)[int(number or 0)]
-    except (RuntimeError, ValueError, IndexError):
-        there = ", ".join(f"{device.platform}:{device.id}" for device in jax.devices())
-        raise BadInput(f"--device {text}: it is not here; there is {there}.") from None
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -238,13 +238,14 @@ def environment() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    device = jax.devices()[0]
+    (device,) = jnp.zeros(()).devices()  # where arrays are made: the process's own choice
+    here = jax.local_devices(backend=device.platform)
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "device": f"{device.platform}: {device.device_kind}",
+        "device": f"{device.platform}{f':{here.index(device)}' if len(here) > 1 else ''}: {device.device_kind}",
         "precision": str(jnp.result_type(float)),
         "versions": versions,
     }

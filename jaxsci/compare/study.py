@@ -10,15 +10,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxsci._types import Progress
 from jaxsci.compare.comparison import environment
 from jaxsci.compare.gradient_error import gradient_error
+from jaxsci.compare.hosts import of_devices, part_of, spans_hosts
 from jaxsci.compare.ladder import ladder, rung
 from jaxsci.compare.measure import (
     Candidate,
     Scored,
-    errors_of,
     measurement,
     metrics_of,
     residual_on,
@@ -28,7 +29,8 @@ from jaxsci.compare.measure import (
 )
 from jaxsci.compare.predictability import lyapunov_exponent
 from jaxsci.compare.shifts import Fitted, Shifted, score_shift, scored_starts
-from jaxsci.compare.study_data import made_runs
+from jaxsci.compare.study_data import check_walls, made_runs, made_together, made_truth
+from jaxsci.compare.study_outcome import notes_of, settings_of, truth_text
 from jaxsci.compare.study_record import StudyRecord
 from jaxsci.compare.study_report import RUNGS, Gallery, Measurement, Shift, StudyReport
 from jaxsci.compare.study_settings import PLAIN
@@ -52,6 +54,7 @@ def run_study(
     resume: bool = False,
     budget: float | None = None,
     progress: Progress = None,
+    mesh: Mesh | None = None,
 ) -> StudyReport:
     """Run a study: data, truth, ladder, baselines, surrogates, seconds, shifts, verdicts.
 
@@ -66,6 +69,9 @@ def run_study(
       resume: go on from the record in the folder, if there is one.
       budget: seconds for the whole, in place of the study's: about six tenths of it are spent when the training ends.
       progress: called with a line of text now and then.
+      mesh: a `jax.sharding.Mesh` with one axis, over whose devices data are made and networks trained, as many of them as divide
+        the batch; it may span hosts (`jax.distributed`), of whose processes all call this and the first alone writes. Errors
+        and seconds are of one device, always.
     Returns:
       A `StudyReport`.
     Raises:
@@ -81,14 +87,14 @@ def run_study(
     """
     if budget is not None:
         study = dataclasses.replace(study, budget=budget)
-    return _Run(study, seed, folder, resume, progress).report()
+    return _Run(study, seed, folder, resume, progress, mesh).report()
 
 
 class _Run:
     """The stages of one study."""
 
-    def __init__(self, study: Study, seed: int, folder: Any, resume: bool, progress: Progress):
-        self.study, self.seed = study, seed
+    def __init__(self, study: Study, seed: int, folder: Any, resume: bool, progress: Progress, mesh: Mesh | None = None):
+        self.study, self.seed, self.mesh, self.devices = study, seed, mesh, dict[str, int]()
         self.say: Callable[[str], None] = progress or (lambda text: None)
         key = jax.random.key(seed)
         self.keys = dict(zip(("data", "truth", "fits", "shifts", "rest"), jax.random.split(key, 5), strict=True))
@@ -98,11 +104,12 @@ class _Run:
         self.guesses: dict[str, float] = {}
         self.gradients: dict[str, Any] = {}
 
-    def stage(self, name: str, compute: Callable[[], Any]) -> Any:
-        return self.record.stage(name, compute, self.say)
+    def stage(self, name: str, compute: Callable[[], Any], *, together: bool = False) -> Any:
+        return self.record.stage(name, compute, self.say, together=together)
 
     def report(self) -> StudyReport:
         study = self.study
+        check_walls(study, study.family(jax.random.key(0)))
         data, data_seconds = self.training_data()
         scored, probes, floor = self.truth()
         found = self.stage("ladder", lambda: self.search(probes, scored))
@@ -120,13 +127,11 @@ class _Run:
         self.say("verdicts: done")
         matched = self.matched(rungs, seeds, measured)
         shifts = self.shifts([*matched, *plain, *(c for c in learned if c.seed == 0)])
-        if study.quick:
-            self.notes.append(f"This is a quick study, of {study.starts} starts and {study.seeds} seeds: do not quote it.")
-        if not study.tuning:
-            self.notes.append("No tuning is counted: the settings of the surrogates were taken as they are.")
+        self.notes += notes_of(study, floor, self.devices)
+        settings = settings_of(study, self.seed, self.record.seconds, self.devices, self.lyapunov)
         return StudyReport(
-            name=study.name, problem=scored.problem, settings=self.settings(), ts=scored.ts[1:],
-            truth=f"ETDRK{study.truth.order}, n = {study.truth_n}, dt = {study.truth_dt:.4g}, double precision",
+            name=study.name, problem=scored.problem, settings=settings, ts=scored.ts[1:],
+            truth=truth_text(study),
             truth_error=floor, measurements=tuple(measured.values()), verdicts=verdicts, shifts=shifts,
             gallery=self.gallery(scored, [*matched, *rungs[:1], *plain[:1], *(c for c in learned if c.seed == 0)]),
             environment=self.environment, notes=tuple(self.notes),
@@ -137,30 +142,19 @@ class _Run:
     def training_data(self) -> tuple[Trajectories, float]:
         study = self.study
         keys = jax.random.split(self.keys["data"], study.training_runs)
-        found = self.stage("data", lambda: made_runs(study, keys, self.say))
-        if isinstance(study.data, str):
-            self.notes.append(f"What the data cost is not counted: they came from {study.data}.")
+        together = made_together(study, self.mesh)
+        found = self.stage("data", lambda: made_runs(study, keys, self.say, self.mesh), together=together)
+        self.devices["the data"] = found.get("devices", 1)
         numbers = {name: jnp.asarray(v) for name, v in found["numbers"].items()}
-        return Trajectories(study.family(keys[0]), jnp.asarray(found["fields"]), numbers, study.dt), found["seconds"]
+        problem = study.family(keys[0]).with_coefficients(**found.get("fixed", {}))
+        return Trajectories(problem, jnp.asarray(found["fields"]), numbers, study.dt), found["seconds"]
 
     def truth(self) -> tuple[Scored, Scored, float]:
         """Scored starts, those of the search, and the error of the truth."""
         study = self.study
         keys = jax.random.split(self.keys["truth"], study.starts + study.probes)
-
-        def make() -> dict[str, Any]:
-            all_ = scored_starts(study.family, keys, study.truth, n=study.n, dt=study.dt, steps=study.steps, skip=study.skip,
-                                 progress=lambda text: self.say(f"truth: {text}"))  # fmt: skip
-            with jax.enable_x64(True):
-                part = all_.part(slice(0, min(4, study.starts)))
-                part = dataclasses.replace(part, problem=study.family(keys[0]))
-                finer = rung(_even(1.5 * study.truth_n), study.dt, 2 * round(study.dt / study.truth_dt), study.truth.order)
-                floor = float(np.mean(errors_of(rollouts(finer, part).fields, part)))
-            self.say(f"truth: its own error is {floor:.2e}, from {finer.detail}")
-            return {"starts": all_.starts, "truth": all_.truth, "numbers": dict(all_.numbers), "floor": floor}
-
-        found = self.stage("truth", make)
-        problem = study.family(keys[0])
+        found = self.stage("truth", lambda: made_truth(study, keys, self.say))
+        problem = study.family(keys[0]).with_coefficients(**found.get("fixed", {}))
         sizes = (study.n,) * len(problem.domain.space)
         both = Scored(problem, found["numbers"], found["starts"], found["truth"], study.dt, sizes)
         return both.part(slice(0, study.starts)), both.part(slice(study.starts, None)), found["floor"]
@@ -216,16 +210,17 @@ class _Run:
         return made
 
     def learned_surrogates(self, data: Trajectories, data_seconds: float) -> list[Candidate]:
-        study, made, left = self.study, [], None
+        study, made, left, whole = self.study, [], None, 0.0
         keys = jax.random.split(self.keys["fits"], study.seeds)
         todo = list(study.surrogates)
         if study.budget is not None:
             spent = sum(self.record.seconds.values())
-            left = max(_TRAINING_SHARE * study.budget - spent, 0.1 * study.budget)
+            left = whole = max(_TRAINING_SHARE * study.budget - spent, 0.1 * study.budget)
         for i, name in enumerate(todo):
-            share = None if left is None else max(left / (len(todo) - i), 1.0)
+            share = None if left is None else max(left / (len(todo) - i), whole / (2 * len(todo)))
+            together = isinstance(study.surrogates[name], NetworkSurrogate) and spans_hosts(self.mesh)
             try:
-                fits = self.stage(f"fit {name}", lambda n=name, s=share: self.fit(study.surrogates[n], n, data, keys, s))
+                fits = self.stage(f"fit {name}", lambda n=name, s=share: self.fit(n, data, keys, s), together=together)
             except (ValueError, TypeError) as error:
                 self.fault(name, error)
                 continue
@@ -242,17 +237,24 @@ class _Run:
             made += [self.candidate(name, "surrogate", fitted, k, data_seconds) for k, fitted in enumerate(fits)]
         return made
 
-    def fit(self, surrogate: Any, name: str, data: Trajectories, keys: Any, budget: float | None) -> list[FittedSurrogate]:
-        """All seeds."""
+    def fit(self, name: str, data: Trajectories, keys: Any, budget: float | None) -> list[FittedSurrogate]:
+        """All seeds; over a mesh their seconds are those of all its devices."""
         say = lambda text: self.say(f"{name}: {text}")  # noqa: E731
-        if isinstance(surrogate, NetworkSurrogate):
-            folder = self.record.folder_of(f"training {name}")
-            return fit_seeds(surrogate, data, keys, budget=budget, progress=say, folder=folder, resume=folder is not None)
-        share = None if budget is None else budget / len(keys)
-        return [surrogate.fit(data, key=key, budget=share, progress=say) for key in keys]
+        surrogate = self.study.surrogates[name]
+        if not isinstance(surrogate, NetworkSurrogate):
+            share = None if budget is None else budget / len(keys)
+            return [surrogate.fit(data, key=key, budget=share, progress=say) for key in keys]
+        folder, mesh = self.record.folder_of(f"training {name}"), part_of(self.mesh, surrogate.training.batch)
+        fits = fit_seeds(
+            surrogate, data, keys, budget=budget, progress=say, folder=folder, resume=folder is not None, mesh=mesh
+        )
+        return fits if mesh is None else [of_devices(fitted, mesh.size) for fitted in fits]
 
     def candidate(self, name: str, family: Any, fitted: FittedSurrogate, seed: int | None, data_seconds: float) -> Candidate:
-        fitted = dataclasses.replace(fitted, parameters=jax.tree.map(jnp.asarray, fitted.parameters))
+        alone = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), fitted.parameters)  # on one device
+        fitted = dataclasses.replace(fitted, parameters=alone)
+        if seed == 0:
+            self.devices[name] = int(fitted.stats.get("devices", 1))
         stats = {
             "data_seconds": data_seconds,
             "training_seconds": fitted.cost.training_seconds + fitted.cost.solve_seconds,
@@ -370,21 +372,3 @@ class _Run:
             fields[name] = np.where(np.isfinite(shown), shown, np.nan).astype(np.float32)
         title = study.title or scored.problem.unknowns[0]
         return Gallery(title, scored.ts, axes, scored.truth[0, :, study.channel].astype(np.float32), fields)
-
-    def settings(self) -> dict[str, Any]:
-        study, stages = self.study, {}
-        for name, seconds in self.record.seconds.items():
-            kind = name.split()[0]
-            kind = name if kind == "fit" and name.removeprefix("fit ") in study.surrogates else kind
-            stages[kind] = round(stages.get(kind, 0.0) + seconds, 2)
-        return {
-            "ladder": list(study.ladder), "resolution": study.n, "dt": study.dt, "steps": study.steps, "skip": study.skip,
-            "starts": study.starts, "training_runs": study.training_runs, "training_steps": study.training_steps or study.steps,
-            "seeds": list(range(study.seeds)), "seed": self.seed, "batches": list(study.batches), "budget_seconds": study.budget,
-            "lyapunov_time": self.lyapunov if study.chaotic else None, "quick": study.quick,
-            "stage_seconds": stages,
-        }  # fmt: skip
-
-
-def _even(n: float) -> int:
-    return 2 * round(n / 2)

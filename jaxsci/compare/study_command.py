@@ -10,6 +10,7 @@ import jax
 
 from jaxsci._command import BadInput, clock
 from jaxsci.compare.command_line import check_report
+from jaxsci.compare.hosts import first_says, is_first, mesh_of
 from jaxsci.compare.studies import STUDIES, named_study
 from jaxsci.compare.study import Study, run_study
 from jaxsci.compare.study_files import save_study
@@ -31,29 +32,34 @@ def run_study_command(options: argparse.Namespace) -> int:
     if options.resume and options.out is None:
         raise BadInput("--resume goes on with what is in a folder: give --out FOLDER.")
     study = study_of(options.problem, quick=options.quick)
-    record = None
-    if options.out is not None:
-        check_report(options.out)
-        record = Path(options.out) / RECORD
-        if record.exists() and not options.resume:
-            raise BadInput(f"--out {options.out}: it holds a study; go on with it by --resume, or give another folder.")
-    say = clock()
+    record = None if options.out is None else Path(options.out) / RECORD
+    first_says(lambda: _check(options, record))
+    mesh, say = mesh_of(options.device), clock() if is_first() else None
     print(f"{study.name}: {study.family(jax.random.key(0))}")
     try:
         report = run_study(
-            study, seed=options.seed, folder=record, resume=options.resume, budget=options.budget, progress=say
+            study, seed=options.seed, folder=record, resume=options.resume, budget=options.budget, progress=say, mesh=mesh
         )
     except ValueError as error:
         raise BadInput(str(error)) from None
     report = dataclasses.replace(report, settings={**report.settings, "command": _command(options)})
     print(f"\n{study_text(report)}")
-    if options.out is not None:
+    if options.out is not None and is_first():
         try:
             folder = save_study(report, options.out)
         except OSError as error:
             raise BadInput(f"cannot write to {options.out}: {error.strerror or error}.") from None
         print(f"Written: {folder / 'index.html'}, results.json, measurements.csv, *.png")
     return 0
+
+
+def _check(options: argparse.Namespace, record: Path | None) -> bytes:
+    """What can be known of the folder before the work is done, by the process that writes."""
+    if record is not None:
+        check_report(options.out)
+        if record.exists() and not options.resume:
+            raise BadInput(f"--out {options.out}: it holds a study; go on with it by --resume, or give another folder.")
+    return b""
 
 
 def _command(options: argparse.Namespace) -> str:

@@ -86,8 +86,8 @@ def _problem(report: StudyReport) -> str:
     rows += [(f"boundary of {axis}", kind) for axis, kind in record["walls"].items()]
     if report.settings.get("dt") is not None:
         rows.append(("step of a surrogate", f"dt = {report.settings['dt']}"))
-    rows += [("horizon", horizon(report)), ("truth", truth_text(report)), ("source", record["source"] or "-"),
-             ("identity", record["identity"])]  # fmt: skip
+    rows += [("horizon", horizon(report)), ("truth", truth_text(report))]
+    rows += [(name, record[name]) for name in ("source", "identity") if record[name]]
     drawing = themed(equation_svg(record["latex"]), "e")
     drawing = drawing.replace("<svg", f'<svg role="img" aria-label="{_(record["equation"])}"', 1)
     return f'<div class="card"><div class="equation">{drawing}</div>{_pairs(rows)}</div>'
@@ -102,7 +102,7 @@ def _pareto(report: StudyReport, drawn: dict[str, str]) -> str:
     )
     caption = (
         f"Further down is more accurate, further left is cheaper. The squares are {_(solver_name(report))} at several "
-        "resolutions, each at its largest stable step: this is what a surrogate has to beat. Each dot is one seed of a "
+        "resolutions, each at its largest stable step, and the line is what a surrogate has to beat. Each dot is one seed of a "
         "surrogate, each cross a plain baseline; a triangle blew up. Compiling is left out."
     )
     return f'<div class="card"><figure><div class="panels">{figures}</div><figcaption>{caption}</figcaption></figure></div>'

@@ -116,9 +116,12 @@ def _pareto(axes: Any, report: StudyReport, batch: int) -> tuple[list[tuple[floa
     labels: list[tuple[float, float, str, str]] = []
     for name in dict.fromkeys(m.name for m in timed if m.family == "solver"):
         rungs = sorted((m for m in timed if m.name == name), key=lambda m: m.seconds[batch])
-        sound = [m for m in rungs if math.isfinite(m.error)]
-        if sound:
-            axes.plot(*zip(*map(place, sound), strict=True), color=_INK, lw=1.4, zorder=2)
+        front: list[Measurement] = []  # no cheaper rung is as accurate: the line that verdicts go by
+        for m in rungs:
+            if m.error < min((f.error for f in front), default=math.inf):
+                front.append(m)
+        if front:
+            axes.plot(*zip(*map(place, front), strict=True), color=_INK, lw=1.4, zorder=2)
         labels += [(*place(m), rung_name(m, rungs), _INK) for m in rungs]
     for m in timed:
         x, y = place(m)

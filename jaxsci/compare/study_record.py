@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -18,6 +19,8 @@ from typing import Any
 
 import jax
 import numpy as np
+
+from jaxsci.compare.hosts import agree, first_says, is_first
 
 
 class NotRecordable(TypeError):
@@ -40,54 +43,98 @@ class StudyRecord:
     def __init__(self, folder: str | os.PathLike[str] | None, identity: Mapping[str, str], resume: bool):
         self.folder = None if folder is None else Path(folder)
         self.seconds: dict[str, float] = {}
+        if self.folder is None and resume:
+            raise ValueError("run_study: resume=True needs the folder in which the record is.")
+        first_says(lambda: self._begin(identity, resume))
+
+    def _begin(self, identity: Mapping[str, str], resume: bool) -> bytes:
         if self.folder is None:
-            if resume:
-                raise ValueError("run_study: resume=True needs the folder in which the record is.")
-            return
+            return b""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "study.json"
-        if path.exists():
-            if not resume:
-                raise ValueError(
-                    f"run_study: {self.folder} holds the record of a study; give resume=True to go on from it, or another folder."
-                )
-            known = json.loads(path.read_text())
-            other = [name for name, text in identity.items() if known.get(name) != text]
-            if other:
-                raise ValueError(
-                    f"run_study: {self.folder} holds the record of another study: its {', '.join(other)} differ. "
-                    "Give another folder."
-                )
-        else:
-            _write(path, lambda file: file.write(json.dumps(dict(identity), indent=1).encode()))
+        if not path.exists():
+            _write(path, json.dumps(dict(identity), indent=1).encode())
+            return b""
+        if not resume:
+            raise ValueError(
+                f"run_study: {self.folder} holds the record of a study; give resume=True to go on from it, or another folder."
+            )
+        known = json.loads(path.read_text())
+        other = [name for name, text in identity.items() if known.get(name) != text]
+        if other:
+            raise ValueError(
+                f"run_study: {self.folder} holds the record of another study: its {', '.join(other)} differ. Give another folder."
+            )
+        return b""
 
-    def stage(self, name: str, compute: Callable[[], Any], say: Callable[[str], None] = lambda text: None) -> Any:
-        """The result of a stage: from the record, or computed and recorded."""
-        path = None if self.folder is None else self.folder / f"{_file_name(name)}.npz"
-        if path is not None and path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file.files}
-            shape = json.loads(str(arrays.pop("shape")))
-            self.seconds[name] = shape["seconds"]
+    def stage(
+        self,
+        name: str,
+        compute: Callable[[], Any],
+        say: Callable[[str], None] = lambda text: None,
+        *,
+        together: bool = False,
+    ) -> Any:
+        """The result of a stage: from the record, or computed and recorded.
+
+        Of several processes the first computes and tells the others, or all do `together`; what the first has counts for all,
+        its seconds too. What has no place in a record is computed by each.
+        """
+        known = first_says(lambda: self._read(name))
+        if known:
+            self.seconds[name], value = _unpacked(known)
             say(f"{name}: from the record")
-            return decoded(shape["value"], arrays)
-        began = time.perf_counter()
-        value = compute()
-        self.seconds[name] = time.perf_counter() - began
-        if path is None:
             return value
-        arrays = {}
-        try:
-            shape = json.dumps({"seconds": self.seconds[name], "value": encoded(value, arrays)})
-        except NotRecordable as error:
-            say(f"{name}: not recorded, {error}")
+        several, mine = jax.process_count() > 1, []
+
+        def work() -> bytes:
+            began = time.perf_counter()
+            mine.append(compute())
+            self.seconds[name] = time.perf_counter() - began
+            if self.folder is None and not several:
+                return b""
+            try:
+                return _packed(self.seconds[name], mine[0])
+            except NotRecordable as error:
+                say(f"{name}: not recorded, {error}")
+                return b""
+
+        made = work() if together and several else b""
+        packed = first_says((lambda: made) if together and several else work)
+        if not packed:
+            value = mine[0] if mine else compute()
+            if several:
+                self.seconds[name] = agree(self.seconds.get(name))
             return value
-        _write(path, lambda file: np.savez(file, shape=np.asarray(shape), **arrays))
+        if self.folder is not None and is_first():
+            _write(self.folder / f"{_file_name(name)}.npz", packed)
+        if not several:
+            return mine[0]
+        self.seconds[name], value = _unpacked(packed)
         return value
 
+    def _read(self, name: str) -> bytes:
+        path = None if self.folder is None else self.folder / f"{_file_name(name)}.npz"
+        return path.read_bytes() if path is not None and path.exists() else b""
+
     def folder_of(self, name: str) -> Path | None:
-        """Where a stage may keep a record of its own while it runs."""
-        return None if self.folder is None else self.folder / _file_name(name)
+        """Where a stage may keep a record of its own while it runs: none of several processes."""
+        return None if self.folder is None or jax.process_count() > 1 else self.folder / _file_name(name)
+
+
+def _packed(seconds: float, value: Any) -> bytes:
+    arrays: dict[str, Any] = {}
+    shape = json.dumps({"seconds": seconds, "value": encoded(value, arrays)})
+    file = io.BytesIO()
+    np.savez(file, shape=np.asarray(shape), **arrays)
+    return file.getvalue()
+
+
+def _unpacked(packed: bytes) -> tuple[float, Any]:
+    with np.load(io.BytesIO(packed), allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+    shape = json.loads(str(arrays.pop("shape")))
+    return shape["seconds"], decoded(shape["value"], arrays)
 
 
 def encoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -171,12 +218,11 @@ def _file_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
 
 
-def _write(path: Path, write: Callable[[Any], Any]) -> None:
+def _write(path: Path, content: bytes) -> None:
     """Under a temporary name first, so that a file is whole or not there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            write(file)
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):

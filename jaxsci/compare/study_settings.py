@@ -41,7 +41,9 @@ class Study:
       baselines: by name, more of them; persistence, mean, ridge and DMD are always there.
       data: the solver that makes the data for the training, `truth` by default, whose seconds are counted; or the path of a file
         with runs on the study's grid, a dt apart, in any layout of `jaxsci.surrogates.open_dataset`.
-      data_names: what the file calls channels and numbers, to the names of unknowns and coefficients: ``{"tensor": "u"}``.
+      scored: the path of a file whose runs are what is scored, in place of runs of `truth`: those behind the `training_runs`
+        where it is the file of `data`, else its first; the first few saves of each, on the study's grid or a finer one.
+      data_names: what the files call channels and numbers, to the names of unknowns and coefficients: ``{"tensor": "u"}``.
       skip: time from a problem's start to the first save.
       training_runs, training_steps: how many runs there are to train on, and the saves of each (as `steps` by default).
       probes: starts for the search of the solver's steps; they are not scored.
@@ -77,6 +79,7 @@ class Study:
     baselines: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     data: Spectral | str | None = None
     data_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    scored: str | None = None
     skip: float = 0.0
     training_runs: int = 64
     training_steps: int | None = None
@@ -117,6 +120,8 @@ class Study:
             raise ValueError(
                 f"{what} data must be js.Spectral(n=..., dt=...) or the path of a file, as text; got {self.data!r}."
             )
+        if not (self.scored is None or isinstance(self.scored, str)):
+            raise ValueError(f"{what} scored must be the path of a file, as text; got {self.scored!r}.")
         if not self.surrogates:
             raise ValueError(f"{what} there is no surrogate; give surrogates={{'FNO': NetworkSurrogate(...)}}.")
         used = [*PLAIN, *self.baselines, *self.surrogates, f"ETDRK{self.truth.order}"]

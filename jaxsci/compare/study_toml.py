@@ -58,7 +58,7 @@ def study_of_file(path: str | Path) -> Study:
     """The study that a file describes; its grammar stands in docs/compare.md.
 
     [study] has the arguments of `jaxsci.compare.Study` that are numbers or names, ``truth`` and ``data`` as those of
-    `jaxsci.Spectral`; ``data`` may be the path of a file with runs instead, from the folder of this one.
+    `jaxsci.Spectral`; ``data`` and ``scored`` may be the paths of files with runs, from the folder of this one.
 
     Raises:
       StudyFileError: naming the section and the entry.
@@ -97,8 +97,7 @@ def study_of_file(path: str | Path) -> Study:
         solvers = {
             k: _made(Spectral, rest.pop(k), f"[study] {k}") for k in ("truth", "data") if isinstance(rest.get(k), dict)
         }
-        if isinstance(rest.get("data"), str):
-            solvers["data"] = str(path.parent / rest.pop("data"))
+        solvers |= {k: str(path.parent / rest.pop(k)) for k in ("data", "scored") if isinstance(rest.get(k), str)}
         given = {"name": table.get("name", path.stem), "family": family, "surrogates": surrogates_of(table)}
         given |= {"baselines": baselines_of(table), "shifts": _shifts(table)} | solvers
         with _named("[study]"):

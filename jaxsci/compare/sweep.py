@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxsci._types import Progress
+from jaxsci.compare.hosts import agree, is_first
 
 _BEAT, _STALE = 20.0, 180.0  # seconds between signs of life of a claim, and after which it counts as left behind
 
@@ -40,6 +41,7 @@ def sweep(jobs: Mapping[str, Callable[[Path], Any]], folder: str | os.PathLike[s
     written as JSON when it is finished, and it is then never run again. Processes that are started with the same jobs and the
     same folder, on one host or on several, divide the jobs among themselves: a job is claimed by making a file that must not be
     there (which file systems do for one process alone), and a claim without a sign of life for three minutes is given up.
+    Processes that met by `jax.distributed` count as one: the first of them claims and writes, and all of them run every job.
 
     Args:
       jobs: by name (letters, digits, ``. _ - , =`` and spaces), what to run.
@@ -65,10 +67,13 @@ def sweep(jobs: Mapping[str, Callable[[Path], Any]], folder: str | os.PathLike[s
     done, elsewhere, failed = {}, [], {}
     for name, job in jobs.items():
         own = Path(folder) / name
-        own.mkdir(parents=True, exist_ok=True)
-        with _claim(own) as ours:
-            if (own / "done.json").exists():
-                done[name] = json.loads((own / "done.json").read_text())
+        if is_first():
+            own.mkdir(parents=True, exist_ok=True)
+        with _claim(own) if is_first() else contextlib.nullcontext(False) as ours:
+            file = own / "done.json"
+            known, ours = agree([file.read_text() if is_first() and file.exists() else None, ours])
+            if known is not None:
+                done[name] = json.loads(known)
                 continue
             if not ours:
                 elsewhere.append(name)
@@ -78,14 +83,17 @@ def sweep(jobs: Mapping[str, Callable[[Path], Any]], folder: str | os.PathLike[s
             say(f"{name}: started")
             try:
                 result = json.loads(json.dumps(job(own)))  # as it will be read again
-                (own / "done.tmp").write_text(json.dumps(result, indent=1))
+                if is_first():
+                    (own / "done.tmp").write_text(json.dumps(result, indent=1))
             except Exception as error:  # the other jobs are not lost
                 failed[name] = f"{type(error).__name__}: {error}"
-                (own / "failed.txt").write_text(traceback.format_exc())
+                if is_first():
+                    (own / "failed.txt").write_text(traceback.format_exc())
                 say(f"{name}: failed, {failed[name]}")
                 continue
-            os.replace(own / "done.tmp", own / "done.json")
-            (own / "failed.txt").unlink(missing_ok=True)
+            if is_first():
+                os.replace(own / "done.tmp", file)
+                (own / "failed.txt").unlink(missing_ok=True)
             done[name] = result
             say(f"{name}: done in {time.perf_counter() - began:.1f} s")
     return Swept(done, tuple(elsewhere), failed)

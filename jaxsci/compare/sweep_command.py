@@ -12,6 +12,7 @@ from typing import Any
 
 from jaxsci._command import BadInput, clock
 from jaxsci.compare.command_line import check_report
+from jaxsci.compare.hosts import first_says, is_first, mesh_of
 from jaxsci.compare.study import run_study
 from jaxsci.compare.study_command import study_of
 from jaxsci.compare.study_files import save_study
@@ -41,13 +42,16 @@ def run_sweep_command(options: argparse.Namespace) -> int:
     if options.budget is not None and not options.budget > 0:
         raise BadInput(f"--budget {options.budget}: a positive number of seconds is needed.")
     studies = {name: study_of(name, quick=options.quick) for name in options.studies}
-    check_report(options.out)
-    say = clock()
+    first_says(lambda: check_report(options.out) or b"")
+    say, mesh = clock() if is_first() else (lambda text: None), mesh_of(options.device)
 
     def job(study: Any, seed: int, folder: Path) -> list[list[Any]]:
         told = lambda text: say(f"{study.name}, seed {seed}: {text}")  # noqa: E731
-        report = run_study(study, seed=seed, folder=folder / "record", resume=True, budget=options.budget, progress=told)
-        save_study(report, folder / "report")
+        report = run_study(
+            study, seed=seed, folder=folder / "record", resume=True, budget=options.budget, progress=told, mesh=mesh
+        )
+        if is_first():
+            save_study(report, folder / "report")
         return _lines(report, seed)
 
     jobs = {
@@ -60,7 +64,9 @@ def run_sweep_command(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise BadInput(str(error)) from None
     lines = [line for name in jobs for line in found.done.get(name, [])]
-    path = _write(Path(options.out) / "sweep.csv", lines)
+    path = Path(options.out) / "sweep.csv"
+    if is_first():
+        _write(path, lines)
     print(
         f"{len(found.done)} of {len(jobs)} done, {len(found.elsewhere)} at other processes, {len(found.failed)} failed: {path}"
     )
@@ -84,7 +90,7 @@ def _number(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def _write(path: Path, lines: list[list[Any]]) -> Path:
+def _write(path: Path, lines: list[list[Any]]) -> None:
     """Under a name of this process first: others may be writing the same."""
     text = io.StringIO()
     writer = csv.writer(text)
@@ -93,4 +99,3 @@ def _write(path: Path, lines: list[list[Any]]) -> Path:
     made = path.with_suffix(f".{os.getpid()}.tmp")
     made.write_text(text.getvalue())
     os.replace(made, path)
-    return path

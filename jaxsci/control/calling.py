@@ -28,6 +28,41 @@ def _names(function: Callable[..., Any]) -> frozenset[str]:
 _names_once = functools.lru_cache(maxsize=1024)(_names)
 
 
+def check_arguments(what: str, function: Callable[..., Any], wanted: tuple[str, ...]) -> None:
+    """The function can be called with so many arguments, and with the keywords that it names.
+
+    Raises:
+      TypeError: it cannot; a sentence says what it is given.
+    """
+    if not _accepts_once(function, len(wanted)):
+        raise TypeError(
+            f"{what} is called with ({', '.join(wanted)}), and with key= or t= where it names them; got "
+            f"{getattr(function, '__name__', type(function).__name__)}{inspect.signature(function)}."
+        )
+
+
+def _accepts_once(function: Callable[..., Any], count: int) -> bool:
+    try:
+        return _accepts_cached(function, count)
+    except TypeError:  # no hash
+        return _accepts(function, count)
+
+
+def _accepts(function: Callable[..., Any], count: int) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some built-in functions have none
+        return True
+    try:
+        signature.bind(*range(count), **dict.fromkeys(names(function)))
+    except TypeError:
+        return False
+    return True
+
+
+_accepts_cached = functools.lru_cache(maxsize=1024)(_accepts)
+
+
 def is_random(function: Callable[..., Any] | None) -> bool:
     """It draws random numbers: it has a parameter `key`."""
     return function is not None and "key" in names(function)

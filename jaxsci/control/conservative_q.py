@@ -24,7 +24,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxsci._types import Key, Progress
-from jaxsci.control.datasets import Transitions, check_data, flat_row, minibatch
+from jaxsci.control.datasets import Transitions, check_data, flat_row, minibatch, standard
 from jaxsci.control.policies import CategoricalPolicy, GaussianPolicy
 from jaxsci.control.policy_gradient import PolicySearch, in_chunks
 from jaxsci.networks import MLP
@@ -54,10 +54,9 @@ class ActionValue:
 def action_value(network: Any, key: Key, observation: Any, action: Any, critics: int = 2) -> ActionValue:
     """Fresh networks for rows like these, ``[rows, ...]``."""
     x = jax.vmap(lambda o, a: flat_row(o, a, jnp.result_type(float)))(observation, action)
-    spread = jnp.std(x, axis=0)
     starts = [network.init(k, x.shape[1], 1) for k in jax.random.split(key, critics)]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
-    return ActionValue(params, jnp.mean(x, axis=0), jnp.where(spread > 0, spread, 1.0), network)
+    return ActionValue(params, *standard(x), network)
 
 
 def conservative_q(

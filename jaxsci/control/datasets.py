@@ -15,8 +15,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxsci._checks import is_whole
 from jaxsci._types import Key
+from jaxsci.control.checks import check_counts
 from jaxsci.control.rollout import Rollout, states_after
 from jaxsci.control.task import Task
 
@@ -209,9 +209,13 @@ def check_data(who: str, data: Any, iterations: Any, batch: Any) -> None:
         raise TypeError(
             f"{who}: data are Transitions (of jaxsci.control.transitions or records), got {type(data).__name__}."
         )
-    for name, value in (("iterations", iterations), ("batch", batch)):
-        if not is_whole(value) or value < 1:
-            raise ValueError(f"{who}: {name} is a whole number >= 1, got {value!r}.")
+    check_counts(who, iterations=iterations, batch=batch)
+
+
+def standard(rows: Float[Array, "rows columns"]) -> tuple[Float[Array, " columns"], Float[Array, " columns"]]:
+    """Centre and spread of each column; a column that never varies keeps its unit."""
+    spread = jnp.std(rows, axis=0)
+    return jnp.mean(rows, axis=0), jnp.where(spread > 0, spread, 1.0)
 
 
 def _without_lists(tree: Any) -> Any:

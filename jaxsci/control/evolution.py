@@ -23,8 +23,8 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from jaxsci._checks import is_whole
 from jaxsci._types import Key, Progress
+from jaxsci.control.checks import check_counts
 from jaxsci.control.objective import objective
 from jaxsci.control.policy_gradient import PolicySearch, counted, in_chunks
 from jaxsci.control.task import Task
@@ -180,9 +180,7 @@ def _evolve(
 
 
 def _check(name: str, iterations: int, population: int, batch: int, params: Any) -> None:
-    for what, value in (("iterations", iterations), ("population", population), ("batch", batch)):
-        if not is_whole(value) or value < 1:
-            raise ValueError(f"{name}: {what} is a whole number >= 1, got {value!r}.")
+    check_counts(name, iterations=iterations, population=population, batch=batch)
     if population % 2:
         raise ValueError(f"{name}: the population is made of pairs, an even number; got {population}.")
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):

@@ -33,7 +33,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from jaxsci._checks import is_traced, is_whole, unknown_name
+from jaxsci._checks import unknown_name
+from jaxsci.control.checks import check_counts, flat_bounds
 from jaxsci.control.flat_task import flat_task
 from jaxsci.control.policies import sequence
 from jaxsci.control.riccati import backward, costates, solve_hessian
@@ -127,7 +128,7 @@ def ilqr(
     x0, to_state = ravel_pytree(state)
     to_action = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], actions))[1]
     guess = jax.vmap(lambda action: ravel_pytree(action)[0])(actions)
-    bounds = _bounds(low, high, jax.tree.map(lambda leaf: leaf[0], actions))
+    bounds: Any = flat_bounds("ilqr", low, high, jax.tree.map(lambda leaf: leaf[0], actions))
     problem, numbers = flat_task(task, x0, guess[0], to_state, to_action)
 
     held = jax.lax.stop_gradient((numbers, x0, guess, bounds))
@@ -291,32 +292,13 @@ def _attach_jvp(problem, primals, tangents):
     return actions, jax.lax.custom_linear_solve(product, right, solve, symmetric=True)
 
 
-def _bounds(low: Any, high: Any, action: Any) -> Any:
-    """Flat bounds, or None."""
-    if low is None and high is None:
-        return None
-    if low is None or high is None:
-        raise ValueError(f"ilqr: give both bounds, or none; got low={low!r}, high={high!r}. Infinite ones never hold.")
-    flat = []
-    for bound in (low, high):
-        structure = jax.tree.structure(action)
-        same = jax.tree.structure(bound) == structure
-        tree = bound if same else jax.tree.unflatten(structure, [bound] * structure.num_leaves)
-        full = jax.tree.map(lambda b, leaf: jnp.broadcast_to(jnp.asarray(b, leaf.dtype), leaf.shape), tree, action)
-        flat.append(ravel_pytree(full)[0])
-    if not is_traced(flat) and not np.all(np.asarray(flat[0]) < np.asarray(flat[1])):
-        raise ValueError(f"ilqr: low must be below high, got low={low!r}, high={high!r}.")
-    return tuple(flat)
-
-
 def _checked(task, actions, state, parameters, curvature, max_steps):
     """The task with its parameters, the state and the actions as arrays."""
     if not isinstance(task, Task):
         raise TypeError(f"ilqr: the task is a jaxsci.control.Task, got {type(task).__name__}.")
     if curvature not in get_args(Curvature):
         raise ValueError(f"ilqr: {unknown_name('curvature', str(curvature), get_args(Curvature))}")
-    if not is_whole(max_steps) or max_steps < 1:
-        raise ValueError(f"ilqr: max_steps is a whole number >= 1, got {max_steps!r}.")
+    check_counts("ilqr", max_steps=max_steps)
     if task.is_random:
         raise ValueError(f"ilqr: {task.name} is random; plan with its mean dynamics, or by mppi or cem, which draw.")
     for field, cure in (

@@ -28,6 +28,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxsci._checks import is_whole
 from jaxsci._types import Key, Progress
+from jaxsci.control.checks import check_counts
 from jaxsci.control.dynamics import ode
 from jaxsci.control.policy_gradient import in_chunks
 from jaxsci.networks import MLP
@@ -186,8 +187,7 @@ def fit_metamodel(
     """
     counts, actions = jnp.asarray(counts, jnp.result_type(float)), jnp.asarray(actions, jnp.result_type(float))
     _check_series(model, counts, actions, window)
-    if not is_whole(iterations) or iterations < 1:
-        raise ValueError(f"fit_metamodel: iterations is a whole number >= 1, got {iterations!r}.")
+    check_counts("fit_metamodel", iterations=iterations, batch=batch)
     starts = _starts(np.asarray(counts), window, least)
     if optimiser is None:
         optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(3e-3, iterations)))

@@ -161,9 +161,14 @@ def _cut_here(task: Task, carry: Any, t: Any, cut: _Cut) -> tuple[Any, Any]:
 def _memory(once: Callable[..., Any], carried: Any, steps: int, batch: int | None) -> GradientPolicy:
     """The tape where it is small, the states of all steps where they fit, else some of them."""
     members = batch or 1
-    if members * steps * residual_bytes(lambda c: once(c, jnp.zeros((), int)), carried) <= _TAPE:
+    if tape_fits(lambda c: once(c, jnp.zeros((), int)), carried, members * steps):
         return "tape"
     return "step" if members * steps * state_bytes(carried) <= _STATES else "sqrt"
+
+
+def tape_fits(step: Callable[[Any], Any], carried: Any, count: int) -> bool:
+    """What so many steps of one member leave for the reverse pass fits a cache."""
+    return count * residual_bytes(step, carried) <= _TAPE
 
 
 def _score(task, policy, params, key, batch, initial, mesh):

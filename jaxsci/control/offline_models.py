@@ -25,10 +25,10 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from jaxsci._checks import is_whole
 from jaxsci._types import Key, Progress
 from jaxsci.control.calling import call, of_task
-from jaxsci.control.datasets import Transitions, check_data, minibatch
+from jaxsci.control.checks import check_counts
+from jaxsci.control.datasets import Transitions, check_data, minibatch, standard
 from jaxsci.control.guardian import Guardian, fit_guardian, guarded
 from jaxsci.control.lagrangian import AugmentedLagrangian
 from jaxsci.control.policy_gradient import PolicySearch, analytic_policy_gradient, in_chunks
@@ -97,15 +97,14 @@ def fit_dynamics(
       ValueError: no members, no iterations, no batch.
     """
     check_data("fit_dynamics", data, iterations, batch)
-    if not is_whole(members) or members < 1:
-        raise ValueError(f"fit_dynamics: members is a whole number >= 1, got {members!r}.")
+    check_counts("fit_dynamics", members=members)
     for leaf in jax.tree.leaves((data.observation, data.action)):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(f"fit_dynamics: observations and actions are floating point, got {leaf.dtype}; convert them.")
     flat = jax.vmap(lambda tree: ravel_pytree(tree)[0])
     now, later = flat(data.observation), flat(data.next_observation)
     x, y = jnp.concatenate([now, flat(data.action)], axis=1), later - now
-    inputs, outputs = _standard(x), _standard(y)
+    inputs, outputs = standard(x), standard(y)
     x, y = (x - inputs[0]) / inputs[1], (y - outputs[0]) / outputs[1]
     rows = x.shape[0]
     start_key, resample_key, step_key = jax.random.split(key, 3)
@@ -275,9 +274,3 @@ def _limits(task: Task, policy: Callable[..., Any], params: Any, limit: Any, gua
     if jax.tree.structure(limit) != jax.tree.structure(like["task"]):
         limit = jax.tree.map(lambda _: limit, like["task"])
     return {"guard": guard_limit, "task": limit}
-
-
-def _standard(x: Any) -> tuple[Any, Any]:
-    """Centre and spread of each column; a column that never varies keeps its unit."""
-    spread = jnp.std(x, axis=0)
-    return jnp.mean(x, axis=0), jnp.where(spread > 0, spread, 1.0)

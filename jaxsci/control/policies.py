@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from jaxsci._types import Key
+from jaxsci.control.checks import check_bounds
 from jaxsci.control.task import Task
 from jaxsci.networks import MLP
 
@@ -67,7 +68,7 @@ class NetworkPolicy:
     scale: Any = 1.0
 
     def __post_init__(self):
-        _check_bounds(type(self).__name__, self.low, self.high)
+        check_bounds(type(self).__name__, self.low, self.high)
 
     def init(self, key: Key, observation: Any) -> Any:
         """Parameters for observations like the given one (or for those of a `Task`)."""
@@ -100,7 +101,7 @@ class GaussianPolicy:
     log_std: float = -0.5
 
     def __post_init__(self):
-        _check_bounds(type(self).__name__, self.low, self.high)
+        check_bounds(type(self).__name__, self.low, self.high)
 
     def init(self, key: Key, observation: Any) -> Any:
         """Parameters for observations like the given one (or for those of a `Task`)."""
@@ -195,10 +196,3 @@ def _flat(policy: Any, observation: Any) -> Any:
 def _between(policy: Any, unit: Any) -> Any:
     low, high = jnp.asarray(policy.low, unit.dtype), jnp.asarray(policy.high, unit.dtype)
     return low + (high - low) * (unit + 1) / 2
-
-
-def _check_bounds(name: str, low: Any, high: Any) -> None:
-    if (low is None) != (high is None):
-        raise ValueError(f"{name}: give both bounds, or none; got low={low!r}, high={high!r}.")
-    if low is not None and not np.all(np.asarray(low) < np.asarray(high)):
-        raise ValueError(f"{name}: low must be below high, got low={low!r}, high={high!r}.")

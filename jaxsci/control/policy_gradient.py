@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxsci._checks import is_whole
 from jaxsci._types import Key, Progress
+from jaxsci.control.checks import check_counts, check_options
 from jaxsci.control.objective import objective
 from jaxsci.control.task import Task
+
+_OPTIONS = ("gradient", "remat", "truncate", "critic", "surrogate", "mesh")  # those of the objective that are handed on
 
 
 class PolicySearch(NamedTuple):
@@ -73,8 +75,8 @@ def analytic_policy_gradient(
       >>> bool(found.history["cost"][-1] < found.history["cost"][0])
       True
     """
-    if not is_whole(iterations) or iterations < 1:
-        raise ValueError(f"analytic_policy_gradient: iterations is a whole number >= 1, got {iterations!r}.")
+    check_counts("analytic_policy_gradient", iterations=iterations)
+    check_options("analytic_policy_gradient", options, _OPTIONS)
     if optimiser is None:
         optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(3e-3, iterations)))
     loss = objective(task, policy, batch=batch, constraints=constraints, has_aux=True, **options)

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float
 
 from jaxsci._checks import is_whole
-from jaxsci.control.calling import call, is_random
+from jaxsci.control.calling import call, check_arguments, is_random
 from jaxsci.control.task import Task
 
 
@@ -182,6 +182,7 @@ def check_call(task: Task, policy: Callable[..., Any], params: Any, key: Any, ba
         raise TypeError(f"rollout: the task is a jaxsci.control.Task, got {type(task).__name__}.")
     if not callable(policy):
         raise TypeError(f"rollout: the policy is a function (params, observation) -> action, got {policy!r}.")
+    check_arguments("rollout: the policy", policy, ("params", "observation"))
     if batch is not None and (not is_whole(batch) or batch < 1):
         raise ValueError(f"rollout: batch is a whole number >= 1, or None for one member, got {batch!r}.")
     random = [

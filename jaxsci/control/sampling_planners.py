@@ -23,9 +23,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from jaxsci._checks import is_traced, is_whole
+from jaxsci._checks import is_whole
 from jaxsci._types import Key
 from jaxsci.control.calling import is_random
+from jaxsci.control.checks import check_counts, flat_bounds, flat_like
 from jaxsci.control.ilqr import CONVERGED, NOT_FINITE, Plan
 from jaxsci.control.policies import sequence
 from jaxsci.control.rollout import rollout
@@ -179,9 +180,8 @@ class _Sampled:
     def __init__(self, name, task, actions, state, parameters, low, high, samples, iterations):
         if not isinstance(task, Task):
             raise TypeError(f"{name}: the task is a jaxsci.control.Task, got {type(task).__name__}.")
-        for what, value, least in (("samples", samples, 2), ("iterations", iterations, 1)):
-            if not is_whole(value) or value < least:
-                raise ValueError(f"{name}: {what} is a whole number >= {least}, got {value!r}.")
+        check_counts(name, least=2, samples=samples)
+        check_counts(name, iterations=iterations)
         actions = jax.tree.map(jnp.asarray, actions)
         leaves = jax.tree.leaves(actions)
         if not leaves or any(np.ndim(leaf) == 0 or leaf.shape[0] != task.horizon for leaf in leaves):
@@ -195,21 +195,11 @@ class _Sampled:
         self.like = jax.tree.map(lambda leaf: leaf[0], actions)
         self.to_action = ravel_pytree(self.like)[1]
         self.start = jax.vmap(lambda action: ravel_pytree(action)[0])(actions)
-        if (low is None) != (high is None):
-            raise ValueError(f"{name}: give both bounds, or none; got low={low!r}, high={high!r}.")
-        self.bounds = None if low is None else (self.spread(low, "low"), self.spread(high, "high"))
-        if self.bounds is not None and not is_traced(self.bounds) and not np.all(np.less(*map(np.asarray, self.bounds))):
-            raise ValueError(f"{name}: low must be below high, got low={low!r}, high={high!r}.")
+        self.bounds = flat_bounds(name, low, high, self.like)
 
     def spread(self, value: Any, what: str) -> Float[Array, " numbers"]:
         """A number, or a pytree like one action, as a flat vector."""
-        leaf = jax.tree.structure(value) == jax.tree.structure(0)
-        tree = jax.tree.map(lambda _: value, self.like) if leaf and jnp.ndim(value) == 0 else value
-        if jax.tree.structure(tree) != jax.tree.structure(self.like):
-            raise ValueError(f"{self.name}: {what} is a number or has an action's structure, got {value!r}.")
-        return ravel_pytree(
-            jax.tree.map(lambda v, leaf: jnp.broadcast_to(jnp.asarray(v, leaf.dtype), leaf.shape), tree, self.like)
-        )[0]
+        return flat_like(self.name, what, value, self.like)
 
     def clipped(self, actions: Any) -> Any:
         return actions if self.bounds is None else jnp.clip(actions, *self.bounds)

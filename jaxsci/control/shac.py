@@ -21,6 +21,7 @@ import optax
 
 from jaxsci._types import Key, Progress
 from jaxsci.control.critic import Critic, new_critic, samples, values_of
+from jaxsci.control.objective import tape_fits
 from jaxsci.control.policy_gradient import PolicySearch, counted, in_chunks, named_violations
 from jaxsci.control.returns import lambda_returns
 from jaxsci.control.rollout import advance
@@ -36,9 +37,6 @@ from jaxsci.control.windows import (
     updated,
     window_length,
 )
-from jaxsci.solvers.gradients import residual_bytes
-
-_TAPE = 2**23  # bytes of residuals up to which recomputing costs more than remembering
 
 
 def shac(
@@ -106,7 +104,10 @@ def shac(
     steps, count = window_length(task, window)
     start_key, critic_key, key = jax.random.split(key, 3)
     members = new_members(task, policy, params, start_key, batch)
-    tape = _fits(task, policy, params, members, batch * steps) if remat == "auto" else remat == "tape"
+    tape = remat == "tape"
+    if remat == "auto":
+        one = jax.tree.map(lambda leaf: leaf[0], members)
+        tape = tape_fits(lambda c: advance(task, policy, params, one.key, c, one.t)[0], one.carry, batch * steps)
     critic_state = new_critic(critic, critic_key, task, members, endless)
     multipliers = None if constraints is None else constraints.init(of_finished(members)[1])
     every = count if multiplier_every is None else multiplier_every
@@ -163,10 +164,3 @@ def _check_derivative(task: Task, policy: Callable[..., Any], params: Any) -> No
                 f"shac: an action of dtype {leaf.dtype} has no derivative. Use js.control.ppo, or a policy whose actions are "
                 "rounded with a derivative (js.control.round_through)."
             )
-
-
-def _fits(task: Task, policy: Callable[..., Any], params: Any, members: Any, steps: int) -> bool:
-    """What the steps of a window leave for the reverse pass fits a cache."""
-    one = jax.tree.map(lambda leaf: leaf[0], members)
-    once = lambda carry: advance(task, policy, params, one.key, carry, one.t)[0]  # noqa: E731
-    return steps * residual_bytes(once, one.carry) <= _TAPE

@@ -22,6 +22,7 @@ from jax.flatten_util import ravel_pytree
 from jaxsci._checks import is_whole
 from jaxsci._types import Key, Progress
 from jaxsci.control.calling import OfPart, of_task
+from jaxsci.control.checks import check_counts
 from jaxsci.control.policy_gradient import in_chunks
 from jaxsci.control.rollout import Rollout, states_after
 from jaxsci.control.task import Task
@@ -97,6 +98,7 @@ def fit_surrogate(
     Raises:
       ValueError: rollouts without a batch, states that are not floating point, fewer steps than `unroll`.
     """
+    check_counts("fit_surrogate", iterations=iterations, batch=batch)
     _check(runs, unroll, held_out)
     states = _rows(runs.states, 2)
     following = _rows(states_after(runs), 2)

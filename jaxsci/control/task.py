@@ -18,9 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import is_whole
-from jaxsci.control.calling import call, is_random
+from jaxsci.control.calling import call, check_arguments, is_random
 
-_FUNCTIONS = ("dynamics", "cost", "init", "observe", "terminal", "constraint", "terminated")
+_FUNCTIONS = {  # and what each is called with
+    "dynamics": ("parameters", "state", "action"),
+    "cost": ("parameters", "state", "action", "next_state"),
+    "init": ("parameters",),
+    "observe": ("parameters", "state"),
+    "terminal": ("parameters", "state"),
+    "constraint": ("parameters", "state", "action"),
+    "terminated": ("parameters", "state"),
+}
 _OPTIONAL = ("observe", "terminal", "constraint", "terminated")
 _STATIC = {"static": True}
 
@@ -49,7 +57,7 @@ class Task:
         The end of the horizon is another thing: a rollout reports it as `truncated`.
       discount: gamma.
     Raises:
-      TypeError: something that must be a function is none.
+      TypeError: something that must be a function is none, or takes other arguments than those above.
       ValueError: a horizon that is no positive whole number, a discount outside [0, 1].
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
@@ -74,10 +82,13 @@ class Task:
     name: str = dataclasses.field(metadata=_STATIC, default="task")
 
     def __post_init__(self):
-        for field in _FUNCTIONS:
+        for field, wanted in _FUNCTIONS.items():
             value = getattr(self, field)
-            if not callable(value) and not (value is None and field in _OPTIONAL):
+            if value is None and field in _OPTIONAL:
+                continue
+            if not callable(value):
                 raise TypeError(f"Task: {field} must be a function, got {value!r}.")
+            check_arguments(f"Task: {field}", value, wanted)
         if not is_whole(self.horizon) or self.horizon < 1:
             raise ValueError(f"Task: the horizon is a number of steps, a whole number >= 1, got {self.horizon!r}.")
         if isinstance(self.discount, float | int) and not 0 <= self.discount <= 1:

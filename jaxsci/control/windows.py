@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from jaxsci._checks import is_traced, is_whole
+from jaxsci._checks import is_traced
 from jaxsci.control.calling import call
+from jaxsci.control.checks import check_counts
 from jaxsci.control.rollout import Carry, advance, begin
 from jaxsci.control.task import Task
 
@@ -206,9 +207,7 @@ def updated(constraints: Any, multipliers: Any, members: Any, violation: Any, du
 
 def check_windows(name: str, task: Task, iterations: int, batch: int, window: int, endless: bool, constraints: Any) -> None:
     """Raise what is wrong with the arguments of SHAC and PPO."""
-    for what, value in (("iterations", iterations), ("batch", batch), ("window", window)):
-        if not is_whole(value) or value < 1:
-            raise ValueError(f"{name}: {what} is a whole number >= 1, got {value!r}.")
+    check_counts(name, iterations=iterations, batch=batch, window=window)
     if endless and not is_traced(task.discount) and float(task.discount) >= 1:
         raise ValueError(f"{name}: the cost of an endless task is only finite with a discount below 1; {task.name} has 1.")
     if constraints is not None and task.constraint is None:

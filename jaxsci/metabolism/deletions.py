@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -23,7 +23,7 @@ from jaxsci.metabolism.linear_program import INFEASIBLE, OPTIMAL, STATUS
 from jaxsci.metabolism.model import Nominal, StoichiometricModel
 from jaxsci.metabolism.names import unknown
 from jaxsci.metabolism.network import Network
-from jaxsci.metabolism.optimum import start_of
+from jaxsci.metabolism.optimum import reduced, start_of
 from jaxsci.metabolism.presolve import Presolved, presolve
 from jaxsci.metabolism.summary import aligned
 from jaxsci.metabolism.value_function import solve_batch
@@ -332,7 +332,10 @@ class _Problem:
         lower, upper, objective = (np.asarray(x, np.float64) for x in (model.lower, model.upper, model.objective))
         self.key = Nominal(lower, upper, objective)
         self.small: Presolved = presolve(model.network)
-        self.low, self.high, self.cost, self.start = _reduced(model.network, self.key)
+        self.low, self.high, self.cost, whole = reduced(model.network, self.key)
+        if not whole:
+            raise RuntimeError(f"{model.name}: the model itself has no flux that meets its bounds; see `fba` for the ray.")
+        self.start = start_of(model.network, self.key)
         variables = _ones(*np.array([(j, g) for j, g in enumerate(self.small.group) if g >= 0], int).reshape(-1, 2).T,
                           (len(self.small.group), len(self.low)))  # fmt: skip
         open_ = (self.low != 0) | (self.high != 0)  # closing what is closed changes nothing
@@ -375,12 +378,3 @@ class _Problem:
         terms = np.where(endless & (abs(d) <= _ZERO), 0.0, terms)
         terms = terms[np.isfinite(terms).all(1)]
         return terms.sum(1), terms.T.copy()
-
-
-@functools.lru_cache(maxsize=16)
-def _reduced(network: Network, key: Nominal) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
-    small = presolve(network)
-    low, high, whole = (np.asarray(x) for x in small.reduce_bounds(key.lower, key.upper))
-    if not whole:
-        raise RuntimeError(f"{network.name}: the model itself has no flux that meets its bounds; see `fba` for the ray.")
-    return low, high, np.asarray(small.reduce_objective(key.objective)), start_of(network, key)

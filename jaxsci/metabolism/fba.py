@@ -8,12 +8,17 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 
-from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, OPTIMAL, STATUS, UNBOUNDED
+from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, OPTIMAL, UNBOUNDED
 from jaxsci.metabolism.model import StoichiometricModel
-from jaxsci.metabolism.optimum import Optimum, is_known, nan_unless, numbers, optimum_of
+from jaxsci.metabolism.optimum import Optimum, check_optimal, is_known, nan_unless, numbers, optimum_of
 from jaxsci.metabolism.regularised import regularised_fluxes
+
+_CURES = {
+    INFEASIBLE: "no flux meets all bounds: open an uptake, or lower a demand (farkas_ray names the metabolites)",
+    UNBOUNDED: "the objective can grow for ever: bound the reactions of unbounded_ray",
+    NOT_FINITE: "a bound or a weight is NaN",
+}
 
 
 class FluxBalance(NamedTuple):
@@ -35,18 +40,7 @@ class FluxBalance(NamedTuple):
         Raises:
           RuntimeError: naming the members that have none, and why.
         """
-        status = np.atleast_1d(np.asarray(self.status))
-        wrong = np.argwhere(status != OPTIMAL)
-        if len(wrong):
-            first = tuple(int(i) for i in wrong[0])
-            label = f"member {first}" if np.ndim(self.status) else "the programme"
-            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-            cure = {
-                INFEASIBLE: "no flux meets all bounds: open an uptake, or lower a demand (farkas_ray names the metabolites)",
-                UNBOUNDED: "the objective can grow for ever: bound the reactions of unbounded_ray",
-                NOT_FINITE: "a bound or a weight is NaN",
-            }.get(int(status[first]), "the search did not end; scale the bounds")
-            raise RuntimeError(f"fba: {label}{more} is {STATUS[int(status[first])]}: {cure}.")
+        check_optimal("fba", self.status, _CURES)
         return self
 
 

@@ -58,8 +58,9 @@ def load(source: Any) -> StoichiometricModel:
 def save(model: StoichiometricModel, path: str | os.PathLike[str]) -> Path:
     """Write a model to JSON (``.json``) or SBML (``.xml``, ``.sbml``; by cobrapy), packed if the name ends in ``.gz``.
 
-    All that `load` read goes back: names, formulas, charges, compartments, annotations, gene rules, bounds, objective; in
-    SBML numbers have 15 digits, as libsbml writes them. The file appears whole or not at all.
+    All that `load` read goes back: names, formulas, charges, compartments, annotations, gene rules, bounds, objective, notes,
+    groups. In SBML numbers have 15 digits, as libsbml writes them, and of a JSON file's own words two change: there is no place
+    for its ``version``, and a list of one annotation comes back as the one. The file appears whole or not at all.
 
     Raises:
       ValueError: another ending, a batch of models, bounds that make no sense; OSError: it cannot be written there;

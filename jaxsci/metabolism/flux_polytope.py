@@ -14,6 +14,8 @@ import scipy.linalg
 import scipy.sparse
 from scipy.optimize import linprog
 
+from jaxsci.metabolism.model import Nominal
+from jaxsci.metabolism.optimum import reduced
 from jaxsci.metabolism.presolve import Presolved
 
 _THINNEST = 1e-8  # mmol/gDW/h: what is narrower counts as flat; also about what double precision can tell at bounds of 1,000
@@ -37,9 +39,9 @@ def flux_polytope(presolved: Presolved, lower: np.ndarray, upper: np.ndarray, na
       ValueError: infeasible bounds, or fluxes without limit, with a reaction's name.
     """
     matrix = presolved.A
-    low, high, possible = _bounds(presolved, lower, upper)
+    low, high, _, possible = reduced(presolved.network, Nominal(lower, upper, np.zeros(len(lower))))
     leader = [names[int(np.argmax(presolved.group == k))] for k in range(len(low))]
-    if not possible or (low > high).any():
+    if not possible:
         where = f": {leader[int(np.argmax(low - high))]!r} has none left" if (low > high).any() else ""
         raise ValueError(f"sample: no flux satisfies S v = 0 and the bounds{where}; widen them.")
     inside, flat = _inner_point(matrix, low, high)
@@ -55,19 +57,6 @@ def flux_polytope(presolved: Presolved, lower: np.ndarray, upper: np.ndarray, na
     inside = _on_rows(matrix, inside, fixed)
     centre, shape = _analytic_centre(inside, basis, low, high)
     return FluxPolytope(low, high, centre, basis, shape)
-
-
-def _bounds(presolved: Presolved, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """`Presolved.reduce_bounds` in float64 whatever JAX's precision is."""
-    low, high = np.full(presolved.matrix.shape[1], -np.inf), np.full(presolved.matrix.shape[1], np.inf)
-    possible = bool((lower <= upper).all())
-    for k, ratio, a, b in zip(presolved.group, presolved.ratio, lower, upper, strict=True):
-        if k < 0:
-            possible &= bool(a <= 0 <= b)
-            continue
-        a, b = (a / ratio, b / ratio) if ratio > 0 else (b / ratio, a / ratio)
-        low[k], high[k] = max(low[k], a), min(high[k], b)
-    return low, high, possible
 
 
 def _inner_point(matrix: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxsci.metabolism import kinetic_events as happen
 from jaxsci.metabolism.kinetic_model import KineticEquations
+from jaxsci.metabolism.kinetic_program import MANY
 from jaxsci.metabolism.rosenbrock import DENSE, STAGES, WEIGHTS, polynomial, stacked, step
 
 DONE, MAX_STEPS, STEP_TOO_SMALL, EVENTS = 0, 1, 2, 3
@@ -26,7 +27,7 @@ class Record(NamedTuple):
     t: jax.Array  # [N, B]; infinite where not used
     h: jax.Array  # [N, B]
     y: jax.Array  # [N, n, B]
-    k: jax.Array  # [N, 8, n, B]
+    k: jax.Array  # [N, 8, n, B]; [N, 4, n, B], the coefficients of the dense output, where nothing else is asked of them
     z: jax.Array  # [N, switches, B]
     flips: jax.Array  # [N, switches, B] bool
 
@@ -43,11 +44,11 @@ class _State(NamedTuple):
     record: Record
 
 
-def empty(slots: int, n: int, switches: int, members: int, dtype: Any) -> Record:
+def empty(slots: int, stages: int, n: int, switches: int, members: int, dtype: Any) -> Record:
     """A record without steps."""
     zeros = lambda *shape: jnp.zeros((slots, *shape, members), dtype)  # noqa: E731
     flips = jnp.zeros((slots, switches, members), bool)
-    return Record(zeros() + jnp.inf, zeros(), zeros(n), zeros(STAGES, n), zeros(switches), flips)
+    return Record(zeros() + jnp.inf, zeros(), zeros(n), zeros(stages, n), zeros(switches), flips)
 
 
 def read_off(record: Record, ts: jax.Array) -> jax.Array:
@@ -55,17 +56,18 @@ def read_off(record: Record, ts: jax.Array) -> jax.Array:
 
     Linear in `y` and `k` of the record, which is what both directions of differentiation use.
     """
-    lanes = jnp.arange(ts.shape[1])[None]
-    slot = jax.vmap(lambda t, x: jnp.searchsorted(t, x, side="right"), 1, 1)(record.t, ts) - 1
-    slot = jnp.clip(slot, 0, len(record.t) - 1)
-    h = record.h[slot, lanes]
-    theta = jnp.where(h > 0, (ts - record.t[slot, lanes]) / jnp.where(h > 0, h, 1), 0)
     matrix = jnp.asarray(np.vstack([WEIGHTS, DENSE]), record.y.dtype)
-    coefficients = jnp.einsum("cs,tsnb->tcnb", matrix, record.k)
-    taken = jnp.moveaxis(coefficients, 3, 1)[slot, lanes]  # [T, B, 4, n]
-    start = jnp.moveaxis(record.y, 2, 1)[slot, lanes]  # [T, B, n]
-    found = polynomial(theta[..., None], start, jnp.moveaxis(taken, 2, 0))
-    return jnp.moveaxis(found, 1, 2)
+
+    def member(given):  # one at a time: its record then fits the cache
+        t, h, y, k, ts = given
+        slot = jnp.clip(jnp.searchsorted(t, ts, side="right") - 1, 0, len(t) - 1)
+        step = h[slot]
+        theta = jnp.where(step > 0, (ts - t[slot]) / jnp.where(step > 0, step, 1), 0)[:, None]
+        taken = (jnp.einsum("cs,tsn->tcn", matrix, k) if k.shape[1] == STAGES else k)[slot]
+        return polynomial(theta, y[slot], jnp.moveaxis(taken, 1, 0))
+
+    first = [jnp.moveaxis(v, -1, 0) for v in (*record[:4], ts)]
+    return jnp.moveaxis(jax.lax.map(member, tuple(first)), 0, -1)
 
 
 def _first_length(equations: KineticEquations, t: Any, y: Any, p: Any, z: Any, span: Any, rtol: float, atol: float) -> Any:
@@ -77,14 +79,20 @@ def _first_length(equations: KineticEquations, t: Any, y: Any, p: Any, z: Any, s
 
 
 def integrate(
-    equations: KineticEquations, ts: Any, y: Any, p: Any, z: Any, rtol: float, atol: float, max_steps: int, slots: int
+    equations: KineticEquations, ts: Any, y: Any, p: Any, z: Any, rtol: float, atol: float, max_steps: int, slots: int = 0
 ) -> tuple[Any, Any, Any, Record]:
-    """From time 0 through ts [T, B]: values [T, n, B] (NaN where it did not get), status [B], steps [B], the last record."""
+    """From time 0 through ts [T, B]: values [T, n, B] (NaN where it did not get), status [B], steps [B], the record.
+
+    Without `slots` the record holds every attempt with its stages, as derivatives need it; with them no more than so many.
+    """
     n, members = y.shape
     dtype, end = y.dtype, ts[-1]
+    stages, slots = (4 if slots else STAGES), slots or max_steps
+    outline = jnp.asarray(np.vstack([WEIGHTS, DENSE]), dtype)
     t = jnp.zeros(members, dtype)
     span = jnp.where(end > 0, end, 1)
     tiny = 8 * jnp.finfo(dtype).eps
+    known = equations.settled(p) if members >= MANY else None
 
     def running(s: _State):
         return jnp.any(s.status < 0) & (s.slot < slots) & jnp.any(s.steps < max_steps)
@@ -94,7 +102,7 @@ def integrate(
         left = end - s.t
         last = s.h >= left * (1 - 1e-6)
         h = jnp.where(active, jnp.where(last, left, jnp.where(s.h > 0.6 * left, 0.5 * left, s.h)), span)
-        k, y1 = step(equations, s.t, h, s.y, p, s.z)
+        k, y1 = step(equations, s.t, h, s.y, p, s.z, known)
         scale = atol + rtol * jnp.maximum(jnp.abs(s.y), jnp.abs(y1))
         error = jnp.sqrt(jnp.mean((k[-1] / scale) ** 2, axis=0))
         bad = ~jnp.isfinite(error) | ~jnp.all(jnp.isfinite(y1), axis=0)
@@ -109,7 +117,7 @@ def integrate(
             cut, k, y1, flips = happen.locate(equations, s.t, h, s.y, k, y1, p, s.z, ok)
             moved = jnp.any(flips, axis=0)
             t1, h = jnp.where(moved, s.t + cut, t1), cut
-        k = jnp.where(ok, k, 0)
+        k = jnp.where(ok, k if stages == STAGES else jnp.einsum("cs,snb->cnb", outline, k), 0)
         record = Record(
             *(
                 jax.lax.dynamic_update_index_in_dim(old, new, s.slot, 0)
@@ -145,7 +153,7 @@ def integrate(
         found = jnp.where((ts >= begun)[:, None], read_off(s.record, ts), values)
         return s, found
 
-    record = empty(slots, n, len(equations.roots), members, dtype)
+    record = empty(slots, stages, n, len(equations.roots), members, dtype)
     h = _first_length(equations, t, y, p, z, span, rtol, atol)
     status = jnp.where(end > 0, -1, DONE).astype(jnp.int32)
     start = _State(

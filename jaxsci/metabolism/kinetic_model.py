@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import KeyErrorWithText, check_keys
+from jaxsci.metabolism.kinetic_elimination import Elimination
 from jaxsci.metabolism.kinetic_program import Program, SparseRows
 from jaxsci.metabolism.rate_laws import Graph
 
@@ -81,6 +82,28 @@ class KineticEquations:
         """Columns: the time, then the unknowns."""
         columns = [0, *self.rows_of("states")]
         return SparseRows(self.graph, self.slopes, columns, self.rows)
+
+    @functools.cached_property
+    def elimination(self) -> Elimination:
+        """Of the matrix of a stage."""
+        return Elimination(self)
+
+    def settled(self, p: jax.Array) -> dict[int, jax.Array]:
+        """What the parameters p [parameters, B] alone determine of F and its Jacobian: computed once, not in every step."""
+        if "_settled" not in self.__dict__:
+            nodes, moves, edge = self.graph.nodes, set(), set()
+            constant = set(self.rows_of("parameters"))
+            for node in self.graph.below((*self.derivatives, *self.elimination.program.roots)):
+                op, args = nodes[node]
+                if op == "input" and args[0] not in constant:
+                    moves.add(node)
+                elif op not in ("input", "const") and not moves.isdisjoint(args):
+                    moves.add(node)
+                    edge.update(a for a in args if a not in moves and nodes[a][0] not in ("input", "const"))
+            self.__dict__["_settled"] = tuple(sorted(edge))
+        nodes = self.__dict__["_settled"]
+        x = jnp.zeros((self.rows, p.shape[-1]), p.dtype).at[np.array(self.rows_of("parameters"), int)].set(p)
+        return dict(zip(nodes, self.program(nodes)(x), strict=True))
 
     @property
     def columns(self) -> list[int]:

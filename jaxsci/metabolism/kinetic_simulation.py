@@ -16,7 +16,7 @@ from jaxsci.metabolism.kinetic_events import begin
 from jaxsci.metabolism.kinetic_integration import EVENTS, MAX_STEPS, STEP_TOO_SMALL, Record, integrate
 from jaxsci.metabolism.kinetic_model import KineticEquations, KineticModel
 
-_WINDOW = 128
+_WINDOW = 64  # steps between readings of the times asked for: what they take of 256 members stays in the cache
 _WHAT = {
     MAX_STEPS: "took max_steps steps before the last time; give more, or larger tolerances",
     STEP_TOO_SMALL: "needed steps too small to matter: the solution, or its derivative, is not finite there",
@@ -166,7 +166,7 @@ def _forward(equations: KineticEquations, options: _Options, recorded: bool) -> 
     def run(ts, y, p):
         ts, y, p = _last(ts, y, p)
         y, z, done = _started(equations, y, p)
-        slots = options.max_steps if recorded else min(_WINDOW, options.max_steps)
+        slots = 0 if recorded else min(_WINDOW, options.max_steps)
         rtol, atol, most = options
         values, status, steps, record = integrate(equations, ts, y, p, z, rtol, atol, most, slots)
         out = values, jnp.where(done, status, EVENTS), steps

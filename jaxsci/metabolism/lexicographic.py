@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci.metabolism.simplex import INFEASIBLE, MAX_STEPS, OPTIMAL, tolerances
+from jaxsci.metabolism.simplex import INFEASIBLE, MAX_STEPS, OPTIMAL, allowed, tolerances
 from jaxsci.metabolism.starting_vertex import Start
 
 _RUNNING = -1
@@ -65,11 +65,6 @@ def nonbasic(vertex: Vertex, lower: Any, upper: Any) -> Any:
 def slack(basic: Any, xb: Any, lower: Any, upper: Any) -> Any:
     """[m]: how far each basic variable is from its nearer bound, negative where it is beyond."""
     return jnp.minimum(xb - lower[basic], upper[basic] - xb)
-
-
-def allowed(xb: Any) -> Any:
-    """By how much a bound may be violated by a vertex that `follow` calls optimal."""
-    return tolerances(xb.dtype).bound * jnp.maximum(1.0, 1e-3 * jnp.abs(xb).max())
 
 
 def follow(vertex: Vertex, lower: Any, upper: Any) -> Followed:

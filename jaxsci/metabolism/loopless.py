@@ -195,7 +195,7 @@ def _best(
 
 def loopless_ranges(
     model: StoichiometricModel, index: np.ndarray, minimum: np.ndarray, maximum: np.ndarray, vertices: np.ndarray,
-    floor: float, group: np.ndarray, groups: int,
+    floor: float, group: np.ndarray, groups: int, progress: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Ranges with the loop law, from those without it and the vertices [2 groups, reactions] (largest, then least) they have."""
     in_cycle = np.zeros(len(model.reactions), bool)
@@ -213,4 +213,6 @@ def loopless_ranges(
                 vertex if np.isfinite(vertex).all() and abs(vertex[j] - ends[k]) <= _ZERO * max(1, abs(ends[k])) else None
             )
             ends[k] = loopless_extreme(model, j, sign, floor, known)
+        if progress is not None:
+            progress(f"{k + 1:,} of {len(index):,} reactions without loops")
     return minimum, maximum

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import is_traced
-from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, OPTIMAL, STATUS, maximise
+from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, OPTIMAL, maximise
 from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.optimum import check_optimal
 from jaxsci.metabolism.presolve import presolve
 from jaxsci.metabolism.quadratic import nearest_fluxes
 
@@ -36,14 +37,7 @@ class Adjustment(NamedTuple):
         Raises:
           RuntimeError: naming the members that are not.
         """
-        status = np.asarray(self.status)
-        bad = np.argwhere(status != OPTIMAL)
-        if len(bad):
-            where = f", the first at index {tuple(map(int, bad[0]))}" if bad[0].size else ""
-            raise RuntimeError(
-                f"moma: {len(bad)} of {status.size} members have no adjusted fluxes{where}, which is "
-                f"{STATUS[int(status[tuple(bad[0])])]}; where infeasible, lower the demand (as ATPM's) that cannot be met."
-            )
+        check_optimal("moma", self.status, {INFEASIBLE: "lower the demand (as ATPM's) that cannot be met"})
         return self
 
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, LinearSolution, maximise, starting_vertex
+from jaxsci.metabolism.linear_program import (
+    INFEASIBLE,
+    NOT_FINITE,
+    OPTIMAL,
+    STATUS,
+    LinearSolution,
+    maximise,
+    starting_vertex,
+)
 from jaxsci.metabolism.model import Nominal, StoichiometricModel
 from jaxsci.metabolism.network import Network
-from jaxsci.metabolism.presolve import Presolved, presolve
+from jaxsci.metabolism.presolve import ROUNDING, Presolved, presolve
 from jaxsci.metabolism.simplex import Basis
 from jaxsci.metabolism.starting_vertex import Start, slack_start
 
@@ -69,23 +77,46 @@ def numbers(model: StoichiometricModel, lower: Any, upper: Any, objective: Any) 
     return lower, upper, objective
 
 
+class Reduced(NamedTuple):
+    """Known numbers of a model in presolved variables, NumPy float64 whatever JAX's precision is."""
+
+    low: np.ndarray  # [n']
+    high: np.ndarray
+    cost: np.ndarray
+    whole: bool  # the bounds of reactions that share a variable, or have none, leave something
+
+
+@functools.lru_cache(maxsize=64)
+def reduced(network: Network, nominal: Nominal) -> Reduced:
+    """What `Presolved.reduce_bounds` and `reduce_objective` make of these numbers, on the host and once."""
+    small = presolve(network)
+    kept, count = small.group >= 0, small.matrix.shape[1]
+    group, inverse = small.group[kept], 1 / small.ratio[kept]
+    ends = np.stack([nominal.lower[kept] * inverse, nominal.upper[kept] * inverse])
+    low, high = np.full(count, -np.inf), np.full(count, np.inf)
+    np.maximum.at(low, group, ends.min(0))
+    np.minimum.at(high, group, ends.max(0))
+    slack = ROUNDING * np.finfo(float).eps * np.where(np.isinf(low), 0.0, abs(low))
+    none = (nominal.lower[~kept] <= 0) & (nominal.upper[~kept] >= 0)
+    whole = bool((nominal.lower <= nominal.upper).all() and (low <= high + slack).all() and none.all())
+    high = np.where((low > high) & (low <= high + slack), low, high)
+    cost = np.bincount(group, small.ratio[kept] * nominal.objective[kept], count)
+    return Reduced(*(_fixed(x) for x in (low, high, cost)), whole)
+
+
+def _fixed(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
 @functools.lru_cache(maxsize=64)
 def start_of(network: Network, nominal: Nominal | None) -> Start:
     """Where searches on a presolved network start: at the optimum of the numbers that the model was first made of."""
     small = presolve(network)
     if nominal is None or not small.A.size:
         return slack_start(small.A)
-    kept = small.group >= 0
-    group, inverse = small.group[kept], 1 / small.ratio[kept]
-    with np.errstate(invalid="ignore"):
-        ends = np.stack([nominal.lower[kept] * inverse, nominal.upper[kept] * inverse])
-    low, high = np.full(small.A.shape[1], -np.inf), np.full(small.A.shape[1], np.inf)
-    np.maximum.at(low, group, ends.min(0))
-    np.minimum.at(high, group, ends.max(0))
-    cost = np.bincount(group, small.ratio[kept] * nominal.objective[kept], len(low))
-    if not (low <= high).all():
-        return slack_start(small.A)
-    return starting_vertex(small.A, cost, low, high)
+    numbers = reduced(network, nominal)
+    return starting_vertex(small.A, numbers.cost, numbers.low, numbers.high) if numbers.whole else slack_start(small.A)
 
 
 def batched(solve: Callable[..., Any], model: StoichiometricModel, *more: Any, one_by_one: bool = False) -> Any:
@@ -178,3 +209,22 @@ def weights(presolved: Presolved) -> np.ndarray:
     """[n']: how many mmol/gDW/h of flux, in all reactions of a group together, one unit of its variable is."""
     kept = presolved.group >= 0
     return np.bincount(presolved.group[kept], np.abs(presolved.ratio[kept]), minlength=presolved.matrix.shape[1])
+
+
+def check_optimal(what: str, status: Any, cures: Mapping[int, str]) -> None:
+    """Every member has an optimum.
+
+    Args:
+      cures: what to do, by status; of others the search did not end.
+    Raises:
+      RuntimeError: naming the first member that has none, and why.
+    """
+    codes = np.atleast_1d(np.asarray(status))
+    wrong = np.argwhere(codes != OPTIMAL)
+    if len(wrong):
+        first = tuple(int(i) for i in wrong[0])
+        label = f"member {first}" if np.ndim(status) else "the programme"
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        code = int(codes[first])
+        cure = cures.get(code, "the search did not end; scale the bounds")
+        raise RuntimeError(f"{what}: {label}{more} is {STATUS[code]}: {cure}.")

@@ -33,7 +33,7 @@ from jaxsci.metabolism.network import Network
 _CANCELLED = 1e-12  # a sum of terms this much smaller than the largest of them is 0
 _DEPENDENT = 1e-11  # a pivot of the scaled rows this much smaller than the first is 0
 _DENSE = 2**16  # matrices up to so many entries are multiplied as dense ones
-_ROUNDING = 100.0  # machine epsilons by which scaled bounds of one group may cross and still be equal
+ROUNDING = 100.0  # machine epsilons by which scaled bounds of one group may cross and still be equal
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -100,7 +100,7 @@ class Presolved:
         """Bounds [..., n] of the reactions -> bounds [..., n'] of the variables, and whether they leave something."""
         lower, upper = _together(lower, upper)
         (low, _), (high, _) = self._tightest(lower, upper)
-        slack = _ROUNDING * jnp.finfo(low.dtype).eps * jnp.where(jnp.isinf(low), 0, abs(low))
+        slack = ROUNDING * jnp.finfo(low.dtype).eps * jnp.where(jnp.isinf(low), 0, abs(low))
         ok = jnp.all(~(low > high + slack), -1)
         none = np.flatnonzero(self.group < 0)
         if none.size:

@@ -3,7 +3,8 @@ r"""Rodas5P: a stiffly accurate Rosenbrock method of order 5 with 8 stages, erro
     (I / (gamma h) - J) k_i = f(t + c_i h, y + sum_j a_ij k_j) + sum_j C_ij k_j / h + d_i h f_t,      i = 1..8
     y_1 = y + sum_i m_i k_i,      error = k_8
 
-One Jacobian and one inverse a step, no iteration: the same instructions for every member, so it maps over members without loss.
+One Jacobian and one factorisation a step, no iteration: the same instructions for every member, so it maps over members without
+loss.
 Arrays are [..., B]: the members stand last.
 
 Source: Steinebach, Construction of Rosenbrock-Wanner method Rodas5P, BIT Numerical Mathematics 63 (2023).
@@ -11,6 +12,8 @@ Source: Steinebach, Construction of Rosenbrock-Wanner method Rodas5P, BIT Numeri
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci.metabolism.kinetic_model import KineticEquations
+from jaxsci.metabolism.kinetic_program import MANY
 
 STAGES = 8
 GAMMA = 0.21193756319429014
@@ -96,17 +100,28 @@ def stage_matrix(equations: KineticEquations, x: jax.Array, h: jax.Array) -> tup
     return inverse(jnp.eye(n, dtype=x.dtype)[..., None] / (GAMMA * h) - slopes[:, 1:]), slopes[:, 0]
 
 
-def step(equations: KineticEquations, t: Any, h: Any, y: Any, p: Any, z: Any) -> tuple[jax.Array, jax.Array]:
-    """One step of every member: its stages k [8, n, B] and where it leads, y_1 [n, B]."""
+def step(
+    equations: KineticEquations, t: Any, h: Any, y: Any, p: Any, z: Any, known: Mapping[int, jax.Array] | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """One step of every member: its stages k [8, n, B] and where it leads, y_1 [n, B].
+
+    Few members: one dense inverse. Many: the elimination written out. `known`: ``equations.settled(p)``, for many.
+    """
     n, dtype = len(equations.states), y.dtype
-    inverted, f_t = stage_matrix(equations, stacked(t, y, p, z), h)
+    x = stacked(t, y, p, z)
+    if y.shape[-1] >= MANY and equations.elimination.worth:
+        factors, f_t = equations.elimination.factors(x, h, GAMMA, known)
+        solve = functools.partial(equations.elimination.solve, factors)
+    else:
+        inverted, f_t = stage_matrix(equations, x, h)
+        solve = lambda right: jnp.sum(inverted * right[None], axis=1)  # noqa: E731
     a, c, nodes, slopes = (jnp.asarray(v, dtype) for v in (A, C, NODES, SLOPES))
 
     def stage(i, k):
         inner = y + jnp.sum(a[i][:, None, None] * k, axis=0)
-        right = equations.field(stacked(t + nodes[i] * h, inner, p, z))
+        right = equations.field(stacked(t + nodes[i] * h, inner, p, z), known)
         right = right + jnp.sum(c[i][:, None, None] * k, axis=0) / h + slopes[i] * h * f_t
-        return jax.lax.dynamic_update_index_in_dim(k, jnp.sum(inverted * right[None], axis=1), i, 0)
+        return jax.lax.dynamic_update_index_in_dim(k, solve(right), i, 0)
 
     k = jax.lax.fori_loop(0, STAGES, stage, jnp.zeros((STAGES, n, y.shape[-1]), dtype))
     return k, y + jnp.sum(jnp.asarray(WEIGHTS, dtype)[:, None, None] * k, axis=0)

@@ -20,9 +20,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxsci.constraints.compensated import shortfall
+
 OPTIMAL, INFEASIBLE, UNBOUNDED, MAX_STEPS, NOT_FINITE = range(5)
 _RUNNING = -1
 _PIVOTS = 500  # at the least; else as many as there are columns. Members end within a tenth of that, or go in circles
+
+_DOUBTFUL = 1e-8  # a certificate so wide (relative to 1 + value) is looked at again
 
 
 class Tolerances(NamedTuple):
@@ -133,9 +137,9 @@ def _begin(tableau: Any, basis: Basis, programs: Programs, rounds: int, tol: Tol
     )
 
 
-def _allowed(state: _State, tol: Tolerances) -> Any:
-    """By how much a bound may be violated: large numbers in a member carry their round-off."""
-    return tol.bound * jnp.maximum(1.0, 1e-3 * jnp.abs(state.xb).max(1))
+def allowed(xb: Any) -> Any:
+    """By how much a vertex with these basic variables [..., m] may violate a bound: large numbers carry their round-off."""
+    return tolerances(xb.dtype).bound * jnp.maximum(1.0, 1e-3 * jnp.abs(xb).max(-1))
 
 
 def _noise(k: Any, count: int, dtype: Any) -> Any:
@@ -168,7 +172,7 @@ def _current_column(state: _State, tableau: Any, q: Any) -> Any:
 def _dual_pivot(state: _State, tableau: Any, tol: Tolerances, jitter: Any) -> _Pivot:
     members = jnp.arange(len(state.status))
     violation = jnp.maximum(state.lb - state.xb, state.xb - state.ub)
-    violated = violation > _allowed(state, tol)[:, None]
+    violated = violation > allowed(state.xb)[:, None]
     r = jnp.argmax(
         jnp.where(violated, violation * _noise(jitter, violation.shape[1], violation.dtype), -1.0),
         1,
@@ -277,6 +281,22 @@ def _solve_transposed(state: _State, inverse: Any, h: Any) -> Any:
     return _transposed_times(inverse, jax.lax.fori_loop(0, state.k, factor, h))
 
 
+def _in_twice_the_precision(state: _State, matrix: Any, inverse: Any, cost: Any, prices: Any) -> tuple[Any, Any]:
+    """Prices and reduced costs where the basis is ill-conditioned and prices are large: the round-off of B'y, which is that of
+    c_B, comes back through B^-T as reduced costs of the wrong sign, and bounds of 1,000 make a wide certificate of it."""
+    members, transposed = jnp.arange(len(prices))[:, None], matrix.swapaxes(-1, -2)
+
+    def costs(prices: Any) -> Any:
+        count = matrix.shape[-1]
+        return jnp.concatenate([shortfall(transposed, prices.T, cost[:, :count].T).T, cost[:, count:] + prices], 1)
+
+    def refine(_: Any, prices: Any) -> Any:
+        return prices + _solve_transposed(state, inverse, jnp.take_along_axis(costs(prices), state.basis.basic, 1))
+
+    prices = jax.lax.fori_loop(0, 2, refine, prices)
+    return prices, costs(prices).at[members, state.basis.basic].set(0.0)
+
+
 def _finish(state: _State, matrix: Any, tableau: Any, programs: Programs, tol: Tolerances) -> Vertex:
     """The vertex of the last basis, refined: what pivots have left of round-off goes with one residual of each kind."""
     members = jnp.arange(len(state.status))[:, None]
@@ -294,6 +314,12 @@ def _finish(state: _State, matrix: Any, tableau: Any, programs: Programs, tol: T
     reduced = programs.cost - jnp.concatenate([_transposed_times(matrix, prices), -prices], 1)
     reduced = reduced.at[members, basic].set(0.0)
     at_upper = state.basis.at_upper
+    if x.dtype == jnp.float64:
+        wrong = jnp.maximum(jnp.where(at_upper, -reduced, reduced), 0.0) * (programs.upper - programs.lower)
+        doubtful = wrong.sum(1) > _DOUBTFUL * (1 + jnp.abs((programs.cost * x).sum(1)))
+        again = (doubtful & (state.status == OPTIMAL)).any()
+        refined = lambda prices, _: _in_twice_the_precision(state, matrix, inverse, programs.cost, prices)  # noqa: E731
+        prices, reduced = jax.lax.cond(again, refined, lambda *same: same, prices, reduced)
     endless = jnp.where(at_upper, programs.no_upper, programs.no_lower) & (jnp.abs(reduced) > tol.cost)
     moves = jnp.where(endless, jnp.where(at_upper, 1.0, -1.0), 0.0).astype(x.dtype)
     change = _solve_basis(state, inverse, _times(matrix, moves[:, :count]) - moves[:, count:])
@@ -323,7 +349,7 @@ def difficulty(tableau: Any, basis: Basis, programs: Programs, *, primal: bool) 
     state = _begin(tableau, basis, programs, 0, tol, primal=primal)
     if primal:
         return (state.d * state.side > tol.cost).sum(1)
-    return (jnp.maximum(state.lb - state.xb, state.xb - state.ub) > _allowed(state, tol)[:, None]).sum(1)
+    return (jnp.maximum(state.lb - state.xb, state.xb - state.ub) > allowed(state.xb)[:, None]).sum(1)
 
 
 @partial(jax.jit, static_argnames=("primal", "pivots"))

@@ -19,7 +19,7 @@ import numpy as np
 from jaxsci.metabolism.linear_program import starting_vertex
 from jaxsci.metabolism.model import Nominal
 from jaxsci.metabolism.network import Network
-from jaxsci.metabolism.optimum import rows_of, start_of, weights
+from jaxsci.metabolism.optimum import reduced, rows_of, start_of, weights
 from jaxsci.metabolism.presolve import presolve
 from jaxsci.metabolism.starting_vertex import Start, slack_start
 
@@ -51,18 +51,14 @@ def joined(pq: Any) -> Any:
 def split_start(network: Network, nominal: Nominal | None) -> Start:
     """The vertex of least total flux among the optima of the numbers that the model was first made of (by HiGHS, once)."""
     small, matrix = presolve(network), split_matrix(network)
-    if nominal is None:
+    if nominal is None or not reduced(network, nominal).whole:
         return slack_start(matrix)
-    with jax.ensure_compile_time_eval():
-        low, high, whole = (np.asarray(x) for x in small.reduce_bounds(nominal.lower, nominal.upper))
-        cost = np.asarray(small.reduce_objective(nominal.objective))
-    if not whole or (low > high).any():
-        return slack_start(matrix)
+    low, high, cost, _ = reduced(network, nominal)
     base = start_of(network, nominal)
     weight = np.concatenate([cost, np.zeros(small.matrix.shape[0])])
-    reduced = (weight - weight[base.basis.basic] @ base.tableau)[: len(cost)]
+    costs = (weight - weight[base.basis.basic] @ base.tableau)[: len(cost)]
     size = weights(small)
-    return starting_vertex(matrix, -np.concatenate([size, size]), *split_bounds(*held(reduced, low, high, 1e-9)))
+    return starting_vertex(matrix, -np.concatenate([size, size]), *split_bounds(*held(costs, low, high, 1e-9)))
 
 
 def held(reduced: Any, low: Any, high: Any, tolerance: float) -> tuple[Any, Any]:

@@ -64,6 +64,18 @@ def optimal_start(matrix: Any, cost: Any, lower: Any, upper: Any) -> Start:
     return Start(Basis(basic, np.isfinite(upper) & (upper - x <= x - lower)), tableau)
 
 
+def by_highs(cost: Any, A: Any, low: Any, high: Any, **more: Any) -> Any:
+    """SciPy's result of max cost.x with A x = 0, low <= x <= high by HiGHS, as tightly as it can: for what a search gives up.
+
+    `more` are further rows, ``A_ub=, b_ub=``. Status 0 is optimal, 2 infeasible, 3 unbounded.
+    """
+    options = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+    bounds = np.stack([low, high], 1)
+    return scipy.optimize.linprog(
+        -np.asarray(cost), A_eq=A, b_eq=np.zeros(A.shape[0]), bounds=bounds, method="highs-ds", options=options, **more
+    )
+
+
 def _completed(full: np.ndarray, basic: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """`basic` with as many of the candidates as stay independent, by QR with pivoting of what `basic` leaves of them."""
     if not len(candidates):

@@ -22,14 +22,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
 import scipy.sparse
 
 from jaxsci.metabolism.linear_program import INFEASIBLE, MAX_STEPS, OPTIMAL, UNBOUNDED, maximise
 from jaxsci.metabolism.model import Nominal, StoichiometricModel
 from jaxsci.metabolism.network import Network
-from jaxsci.metabolism.optimum import start_of
+from jaxsci.metabolism.optimum import reduced, start_of
 from jaxsci.metabolism.presolve import presolve
+from jaxsci.metabolism.starting_vertex import by_highs
 
 _BATCH = 32  # programmes solved at a time
 _ENTRIES = 2**24  # numbers that all tables of bases together may have
@@ -254,8 +254,8 @@ def _distinct(rows: np.ndarray) -> np.ndarray:
 
 def _solve_padded(function: ValueFunction, low: np.ndarray, high: np.ndarray) -> Any:
     small, start = presolve(function.network), start_of(function.network, function.nominal)
-    easy = [np.asarray(x) for x in small.reduce_bounds(function.nominal.lower, function.nominal.upper)[:2]]
-    return solve_batch(small.A, start, np.asarray(function.objective), low, high, easy, _BATCH)
+    easy = reduced(function.network, function.nominal)
+    return solve_batch(small.A, start, np.asarray(function.objective), low, high, (easy.low, easy.high), _BATCH)
 
 
 def solve_batch(A: np.ndarray, start: Any, cost: np.ndarray, low: np.ndarray, high: np.ndarray, easy: Any, size: int) -> Any:
@@ -272,10 +272,7 @@ def solve_batch(A: np.ndarray, start: Any, cost: np.ndarray, low: np.ndarray, hi
     found = jax.tree.map(lambda x: np.array(x)[:count], _solve(A, start, cost, *filled))
     sparse = scipy.sparse.csc_array(A) if (found.status == MAX_STEPS).any() else None
     for k in np.flatnonzero(found.status == MAX_STEPS):
-        other = scipy.optimize.linprog(
-            -cost, A_eq=sparse, b_eq=np.zeros(len(A)), bounds=np.stack([low[k], high[k]], 1), method="highs-ds",
-            options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
-        )  # fmt: skip
+        other = by_highs(cost, sparse, low[k], high[k])
         found.steps[k], found.ray[k] = -1, 0.0
         if other.status == 0:
             found.status[k], found.value[k], found.x[k] = OPTIMAL, -other.fun, other.x

@@ -20,6 +20,7 @@ from jaxsci.solvers import Stepper
 from jaxsci.surrogates.fit_record import FitRecord, identity_of
 from jaxsci.surrogates.network_rule import NetworkRule
 from jaxsci.surrogates.piece_stream import PieceStream
+from jaxsci.surrogates.simulate import depends_on_time
 from jaxsci.surrogates.solver_step import SolverStep
 from jaxsci.surrogates.stepper import FittedSurrogate
 from jaxsci.surrogates.training_loop import HeldOut, Material, Plan, Trained, held_out, run
@@ -99,7 +100,7 @@ class Course:
         if budget is not None and not budget > 0:
             raise ValueError(f"fit: the budget is seconds, above 0, got {budget!r}.")
         rule = self.plan.rule
-        init = functools.partial(_init, rule)
+        init = _init(rule)
         first = jax.vmap(lambda k: jax.random.split(k))(key) if self.plan.many else jax.random.split(key)
         network = jax.vmap(init)(first[:, 0]) if self.plan.many else init(first[0])
         stream = None if self.batches is None else self._stream
@@ -176,9 +177,11 @@ def _places(asked: bool | None, problem: Problem) -> tuple[tuple[str, float, flo
     return tuple((axis, float(a), float(b - a), bool(problem.walls(axis))) for axis, (a, b) in ends.items())
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _init(rule: NetworkRule, key: Any) -> Any:
-    return rule.network.init(key, rule.inputs, rule.outputs)
+@functools.cache
+def _init(rule: NetworkRule) -> Any:
+    """It runs once; a processor's compiler takes seconds over small arrays of several axes."""
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(lambda key: rule.network.init(key, rule.inputs, rule.outputs), compiler_options=options)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -257,6 +260,11 @@ def _check(surrogate: NetworkSurrogate, data: Any, mesh: Any, batches: Any, unla
         raise ValueError(
             f"fit: the data have {saves} saves a run, and unroll {max(u for _, u in training.unrolls)} with bundle "
             f"{surrogate.bundle} needs {shortest + 1}; give longer runs or a shorter unrolling."
+        )
+    if batches is not None and (surrogate.corrects or training.residual) and depends_on_time(data.problem):
+        raise ValueError(
+            f"fit: pieces of a stream carry no time, and {data.problem.name}, whose solver the training calls, depends on t "
+            "itself; train from memory."
         )
     if mesh is not None:
         if not isinstance(mesh, Mesh) or len(mesh.axis_names) != 1:

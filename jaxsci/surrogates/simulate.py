@@ -153,7 +153,7 @@ def _plan(
     every, spin_up = _whole("dt", dt, method.dt, least=1), _whole("skip", skip, method.dt, least=0)
     drawn = _drawn(family, keys)
     first = drawn[0]
-    if spin_up and _depends_on_time(first):
+    if spin_up and depends_on_time(first):
         raise ValueError(f"simulate: {first.name} depends on t itself, so that its runs begin at its start; leave skip out.")
     told = _told(coefficients, first, len(keys))
     drawn = [problem.with_coefficients(**{name: v[i] for name, v in told.items()}) for i, problem in enumerate(drawn)]
@@ -202,7 +202,8 @@ def _whole(what: str, value: Any, step: float, least: int) -> int:
     return count
 
 
-def _depends_on_time(problem: Problem) -> bool:
+def depends_on_time(problem: Problem) -> bool:
+    """Whether its equation or its conditions at the walls name t."""
     walls = [wall for axis in problem.domain.space for wall in problem.walls(axis)]
     formulas = [formula for wall in walls for formula in wall.for_unknowns(problem.unknowns).values()]
     return any("t" in coordinates_in(residual.formula) for residual in problem.equation.residuals) or any(

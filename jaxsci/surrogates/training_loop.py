@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxsci._timing import Stopwatch
@@ -81,21 +82,40 @@ def draw(plan: Plan, material: Material, key: Any, saves: int) -> dict[str, Any]
     return drawn
 
 
+def augmented(plan: Plan, material: Material, drawn: dict[str, Any], key: Any, saves: int) -> dict[str, Any]:
+    """The same with the windows themselves, to which the symmetries were applied."""
+    if plan.training.augment is None:
+        return drawn
+    if "window" not in drawn:
+        drawn = drawn | jax.vmap(functools.partial(_window, plan, material, saves))(drawn["run"], drawn["start"])
+    windows = drawn["window"][:, :saves]
+    made = plan.training.augment(jax.random.split(key, 5)[4], windows)  # `draw` takes the first four
+    if jnp.shape(made) != windows.shape:
+        raise ValueError(
+            f"Training: augment made {jnp.shape(made)} of windows of shape {windows.shape}; it keeps the shape."
+        )
+    return drawn | {"window": jnp.asarray(made, windows.dtype)}
+
+
+def _window(plan: Plan, material: Material, saves: int, run: Any, start: Any) -> dict[str, Any]:
+    """Of a run of the material: its saves from one on, their time and the run's numbers."""
+    at = (run, start, *(0,) * (material.fields.ndim - 2))
+    window = jax.lax.dynamic_slice(material.fields, at, (1, saves, *material.fields.shape[2:]))[0]
+    t = material.start + plan.dt * start.astype(window.dtype)
+    return {"window": window, "t": t, "numbers": {name: values[run] for name, values in material.numbers.items()}}
+
+
 def sample_loss(plan: Plan, saves: int, network: Any, material: Material, drawn: Mapping[str, Any]) -> Any:
     """The loss of one window, drawn from the material or come in a stream."""
     rule, training = plan.rule, plan.training
-    if "window" in drawn:
-        window, t, numbers = drawn["window"][:saves], material.start, drawn["numbers"]
-    else:
-        at = (drawn["run"], drawn["start"], *(0,) * (material.fields.ndim - 2))
-        window = jax.lax.dynamic_slice(material.fields, at, (1, saves, *material.fields.shape[2:]))[0]
-        t = material.start + plan.dt * drawn["start"].astype(window.dtype)
-        numbers = {name: values[drawn["run"]] for name, values in material.numbers.items()}
+    if "window" not in drawn:
+        drawn = dict(drawn) | _window(plan, material, saves, drawn["run"], drawn["start"])
+    window, t, numbers = drawn["window"][:saves], drawn.get("t", material.start), drawn["numbers"]  # a stream has no times
     evaluate, solver = _functions(plan, network, material, numbers)
     begin = window[0]
-    if training.noise:
+    if "noise" in drawn:
         scale = material.prepared["scales"]["scale"].reshape(-1, *(1,) * (begin.ndim - 1))
-        begin = begin + training.noise * scale * jax.random.normal(drawn["key"], begin.shape, begin.dtype)
+        begin = begin + drawn["noise"] * scale * jax.random.normal(drawn["key"], begin.shape, begin.dtype)
     loss = window_loss(
         evaluate,
         window,
@@ -174,17 +194,22 @@ def advance(
       pieces: of a stream, ``(windows [count, batch, saves, ...], numbers {name: [count, batch]})``; None without one.
       horizon: of how many iterations these are, for the learning rate.
     """
-    saves = unroll * plan.rule.bundle + 1
+    saves, training = unroll * plan.rule.bundle + 1, plan.training
 
     def one(state, key):
         def iterate(i, carry):
             state, losses = carry
-            drawn = draw(plan, material, jax.random.fold_in(key, first + i), saves)
+            own_key = jax.random.fold_in(key, first + i)
+            drawn = draw(plan, material, own_key, saves)
             if pieces is not None:
                 drawn |= {"window": pieces[0][i], "numbers": {name: v[i] for name, v in pieces[1].items()}}
+            drawn = augmented(plan, material, drawn, own_key, saves)
+            if training.noise:
+                level = training.noise_level((first + i).astype(losses.dtype), horizon)
+                drawn["noise"] = jnp.full(training.batch, level, losses.dtype)
             loss, gradient = jax.value_and_grad(functools.partial(batch_loss, plan, saves))(state.network, material, drawn)
             losses = losses.at[i].set(jnp.where(state.broken, jnp.nan, loss))
-            return update(plan.training, state, loss, gradient, (first + i).astype(losses.dtype), horizon), losses
+            return update(training, state, loss, gradient, (first + i).astype(losses.dtype), horizon), losses
 
         losses = jnp.full(_LONGEST, jnp.nan, material.unit.dtype)
         return jax.lax.fori_loop(0, count, iterate, (state, losses))
@@ -284,7 +309,8 @@ def run(
         state, losses, seconds, stopped, horizon = known
     if plan.mesh is not None:
         everywhere = NamedSharding(plan.mesh, PartitionSpec())
-        state, material, held, key = jax.device_put((state, material, held, key), everywhere)
+        state, material, held, raw = jax.device_put((state, material, held, jax.random.key_data(key)), everywhere)
+        key = jax.random.wrap_key_data(raw, impl=jax.random.key_impl(key))  # a key itself cannot be put on other hosts
     done, chunk, said, pace = losses.shape[-1], 1, -math.inf, math.nan
     pieces = None if stream is None or stopped else stream(done)
     try:
@@ -300,8 +326,9 @@ def run(
                 count = min(count, training.steps - done)
             with Stopwatch() as watch:
                 state, new = jax.block_until_ready(advance(plan, unroll, state, key, material, given, done, count, horizon))
-            seconds += watch.run_seconds
-            pace = watch.run_seconds / count
+            spent = _agreed(watch.run_seconds, plan.mesh)
+            seconds += spent
+            pace = spent / count
             losses = np.concatenate([losses, np.asarray(new)[..., :count]], axis=-1)
             done += count
             chunk = max(1, min(_LONGEST, 8 * chunk, int(_CHUNK_SECONDS / max(pace, 1e-9))))
@@ -328,12 +355,20 @@ def run(
     return Trained(network, losses, ["not finite" if b else stopped for b in broken], seconds, error)
 
 
+def _agreed(seconds: float, mesh: Mesh | None) -> float:
+    """Over several hosts the seconds of the first: they decide how far a chunk goes, and all must go as far."""
+    if mesh is None or not mesh.is_multi_process:
+        return seconds
+    return float(multihost_utils.broadcast_one_to_all(np.float32(seconds)))
+
+
 def _line(plan: Plan, state: Any, material: Material, held: HeldOut | None, losses: Any, done: int, pace: float) -> str:
     """Loss (the mean of the last iterations, the median over seeds), held-out error, windows per second."""
     seeds = losses.shape[0] if plan.many else 1
     loss = np.median(np.mean(losses[..., -16:], axis=-1))
     text = f"step {done} of {plan.training.steps}: loss {loss:.3e}"
     if held is not None:
-        error = np.median(np.asarray(held_out_error(plan, state.network, material, held)))
+        network = (jax.vmap(final) if plan.many else final)(state)
+        error = np.median(np.asarray(held_out_error(plan, network, material, held)))
         text += f", held-out error {error:.3e}"
     return text + f", {seeds * plan.training.batch / max(pace, 1e-9):.0f} samples/s"

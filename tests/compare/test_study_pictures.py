@@ -180,3 +180,17 @@ def test_without_space_there_is_no_film():
     assert film(Gallery("u", np.arange(3.0), {"x": np.arange(4)}, np.zeros((3, 4)), {})) is None
     constant = Gallery("u", np.arange(3.0), {"x": np.arange(4)}, np.zeros((3, 4)), {HOSTILE: np.zeros((3, 4))})
     assert film(constant).high > film(constant).low
+
+
+def test_the_line_leaves_out_rungs_that_a_cheaper_one_beats():
+    from matplotlib.figure import Figure
+
+    report = study("quick")
+    solver = [m for m in report.measurements if m.family == "solver"]
+    slower = {b: 1.5 * s for b, s in solver[2].seconds.items()}
+    beaten = dataclasses.replace(solver[2], detail="n = 24, again", seconds=slower, errors=1.2 * solver[2].errors)
+    axes = Figure().add_subplot()
+    _pareto(axes, dataclasses.replace(report, measurements=(*report.measurements, beaten)), 1)
+    (line,) = (line for line in axes.lines if len(line.get_xdata()) > 2)
+    assert list(line.get_ydata()) == sorted((m.error for m in solver), reverse=True)
+    assert beaten.seconds[1] not in line.get_xdata()

@@ -14,7 +14,7 @@ def ran(monkeypatch, tmp_path):
     """Studies and seeds that were run, without the work."""
     calls = []
 
-    def run(study, *, seed, folder, resume, budget, progress):
+    def run(study, *, seed, folder, resume, budget, progress, mesh):
         assert resume
         calls.append((study.name, seed, budget))
         progress("working")

@@ -21,7 +21,9 @@ def tables():
         "tx_mat": np.asarray(table.mdp.transitions),
         "r_mat": rewards,
         "d_0": np.asarray(table.mdp.start),
-        "expert_policy": np.asarray(table.behaviour),
+        "expert_policy": np.where(
+            np.arange(9)[:, None] < 6, np.asarray(table.behaviour), 0.0
+        ),  # zeros at the ends, as published
     }
 
 
@@ -39,11 +41,51 @@ def test_both_layouts_are_read_to_the_same_table(tables, tmp_path):
         np.testing.assert_allclose(found.mdp.transitions, table.mdp.transitions, atol=1e-15)
         np.testing.assert_allclose(found.mdp.costs, table.mdp.costs, atol=1e-15)
         np.testing.assert_allclose(found.mdp.start, table.mdp.start, atol=1e-15)
-        np.testing.assert_allclose(found.behaviour, table.behaviour, atol=1e-15)
+        np.testing.assert_allclose(found.behaviour[:6], table.behaviour[:6], atol=1e-15)
+        np.testing.assert_allclose(found.behaviour[6:], 0.25, atol=1e-15)
         np.testing.assert_array_equal(found.vasopressors[0], [0, 1, 0, 1])  # number = levels * fluids + vasopressors
         np.testing.assert_array_equal(found.vasopressors[6:], 0)
         assert found.mdp.discount == 1
         found.mdp.check()
+
+
+def test_the_published_archive_of_csv_files_is_read_to_the_same_table(tables, tmp_path):
+    """Its names, its rows (state x actions + action), and its reward as one row: that of the state that is entered."""
+    table, arrays = tables
+    rewards = np.eye(9)[7:8]
+    named = {
+        "transitionFunction": arrays["tx_mat"],
+        "rewardFunction": rewards,
+        "initialStateDistribution": arrays["d_0"][None],
+        "expertPolicy": arrays["expert_policy"],
+    }
+    found = read_sepsis(written(tmp_path, named), **SMALL)
+    np.testing.assert_allclose(found.mdp.transitions, table.mdp.transitions, atol=1e-15)
+    np.testing.assert_allclose(found.mdp.costs, table.mdp.costs, atol=1e-15)
+    np.testing.assert_allclose(found.mdp.start, table.mdp.start, atol=1e-15)
+    np.testing.assert_allclose(found.behaviour[:6], table.behaviour[:6], atol=1e-15)
+    (tmp_path / "rewardFunction.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no 'rewardFunction\.csv'"):
+        read_sepsis(tmp_path, **SMALL)
+
+
+def test_the_folder_of_the_package_is_read_by_its_npz(tables, tmp_path):
+    table, arrays = tables
+    (tmp_path / "admissible_actions.txt").write_text("4 4\n")
+    (tmp_path / "metadata.json").write_text("{}")
+    np.savez_compressed(
+        tmp_path / "dynamics.npz", **arrays, sofa_scores=np.zeros(9), state_cluster_centers=np.zeros((9, 47))
+    )
+    np.testing.assert_allclose(read_sepsis(tmp_path, **SMALL).mdp.costs, table.mdp.costs, atol=1e-15)
+
+
+def test_zeros_before_the_end_are_no_policy(tables, tmp_path):
+    _, arrays = tables
+    hole = arrays["expert_policy"].copy()
+    hole[2] = 0
+    np.savez(tmp_path / "hole.npz", **arrays | {"expert_policy": hole})
+    with pytest.raises(ValueError, match=r"expert_policy .* must hold probabilities: .* sum at \(2,\) is 0"):
+        read_sepsis(tmp_path / "hole.npz", **SMALL)
 
 
 def test_without_a_policy_of_clinicians_there_is_none(tables, tmp_path):

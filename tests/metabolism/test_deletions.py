@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 from scipy.optimize import linprog
 
 from jaxsci.metabolism.deletions import double_deletion, single_deletion
 from jaxsci.metabolism.files import load
-from jaxsci.metabolism.linear_program import INFEASIBLE, OPTIMAL
+from jaxsci.metabolism.linear_program import INFEASIBLE, MAX_STEPS, OPTIMAL, UNBOUNDED
 from jaxsci.metabolism.model import StoichiometricModel
 from jaxsci.metabolism.network import Network
 
@@ -166,3 +168,42 @@ def test_bad_input(core):
     hungry = core.with_bounds({"EX_glc__D_e": (0.0, None)})
     with pytest.raises(RuntimeError, match="the model itself is infeasible"):
         single_deletion(hungry, ["b1779"])
+
+
+@pytest.fixture
+def given_up(monkeypatch):
+    """A batched search that gives up on everything: HiGHS is then asked."""
+    module = importlib.import_module("jaxsci.metabolism.value_function")
+    search = module._solve
+
+    def fails(*programmes):
+        found = search(*programmes)
+        lost = {
+            name: np.full(np.shape(getattr(found, name)), np.nan) for name in ("value", "x", "reduced_costs", "row_prices")
+        }
+        return found._replace(status=np.full(np.shape(found.status), MAX_STEPS), **lost)
+
+    monkeypatch.setattr(module, "_solve", fails)
+    return module
+
+
+def test_what_the_search_gives_up_highs_solves(core, given_up, monkeypatch):
+    """Growth and statuses are the same, and its prices and fluxes settle other mutants as well."""
+    found = single_deletion(core, kind="reaction")
+    monkeypatch.undo()
+    expected = single_deletion(core, kind="reaction")
+    np.testing.assert_array_equal(found.status, expected.status)
+    np.testing.assert_allclose(found.growth, expected.growth, atol=1e-8)
+    assert found.solved < found.distinct
+
+
+def test_highs_also_says_what_has_no_optimum(given_up):
+    A, cost = np.array([[1.0, -1.0]]), np.array([1.0, 0.0])
+    low, high = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 0.0]]), np.array([[4.0, 3.0], [9.0, 1.0], [np.inf, np.inf]])
+    start = importlib.import_module("jaxsci.metabolism.starting_vertex").slack_start(A)
+    found = given_up.solve_batch(A, start, cost, low, high, (low[0], high[0]), 4)
+    assert found.status.tolist() == [OPTIMAL, INFEASIBLE, UNBOUNDED]
+    assert found.steps.tolist() == [-1, -1, -1]
+    np.testing.assert_allclose(found.value[0], 3.0)
+    np.testing.assert_allclose(found.x[0], [3.0, 3.0])
+    np.testing.assert_allclose(np.maximum(found.reduced_costs[0] * low[0], found.reduced_costs[0] * high[0]).sum(), 3.0)

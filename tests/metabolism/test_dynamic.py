@@ -222,6 +222,52 @@ def test_diauxie_with_little_oxygen():
 
 
 @pytest.mark.slow
+def test_diauxie_of_varma_and_palsson_is_its_closed_form():
+    """Glucose <= 10.5, oxygen <= 15 (Varma & Palsson 1994), acetate <= 5: in each phase all rates are constant.
+
+    X = X_0 exp(mu t), and what is eaten at rate v lasts for log(1 + mu C / (v X_0)) / mu; mu and v from another solver. The
+    paper's own points stand in figures only, so what is tested is what follows from its bounds: glucose first, acetate made
+    meanwhile and eaten afterwards, more slowly, until nothing pays for maintenance.
+    """
+    model = js.metabolism.load("e_coli_core").with_bounds({"EX_o2_e": (-15.0, 1000.0)})
+    foods, ts = ("EX_glc__D_e", "EX_ac_e"), np.linspace(0.0, 10.0, 201)
+    laws = {foods[0]: Uptake(10.5), foods[1]: Uptake(5.0)}
+    run = dynamic_fba(model, laws, 0.01, {foods[0]: 10.8, foods[1]: 0.4}, ts)
+
+    def phase(glucose, acetate):
+        """Growth and, among the optima (acetate or formate), those with the most acetate: how ties are broken."""
+        bounds = np.stack([model.lower, model.upper], 1)
+        for name, most in zip(foods, (glucose, acetate), strict=True):
+            bounds[model.index(name), 0] = -most
+        best = scipy.optimize.linprog(-model.objective, A_eq=model.stoichiometry, b_eq=np.zeros(72), bounds=bounds)
+        if best.status:
+            return None
+        rows, values = np.vstack([model.stoichiometry, model.objective]), np.append(np.zeros(72), -best.fun)
+        most = -np.eye(95)[model.index(foods[1])]
+        tied = scipy.optimize.linprog(most, A_eq=rows, b_eq=values, bounds=bounds)
+        return (-best.fun, *(tied.x[model.index(name)] for name in foods))
+
+    (mu, eaten, made), (slow, _, reused) = phase(10.5, 5.0), phase(0.0, 5.0)
+    np.testing.assert_allclose((eaten, reused), (-10.5, -5), rtol=1e-7)
+    assert made > 0
+    assert slow < mu / 4
+    assert phase(0.0, 0.0) is None
+    gone = np.log(1 + mu * 10.8 / (10.5 * 0.01)) / mu
+    biomass, peak = 0.01 * np.exp(mu * gone), 0.4 + made / 10.5 * 10.8
+    end = gone + np.log(1 + slow * peak / (5 * biomass)) / slow
+    used_up = (run.events.kinds == EXHAUSTED) & (run.events.reactions == model.index(foods[0]))
+    np.testing.assert_allclose(run.events.times[np.argmax(used_up)], gone, rtol=1e-7)
+    np.testing.assert_allclose(run.end, end, rtol=1e-5)
+    np.testing.assert_allclose(run.final["biomass"], biomass * np.exp(slow * (end - gone)), rtol=1e-5)
+    acetate, glucose = (np.asarray(run.concentrations[name]) for name in foods[::-1])
+    before, after = ts < gone, (ts > gone) & (ts < end)
+    np.testing.assert_allclose(acetate[before], 0.4 + made / 10.5 * (10.8 - glucose[before]), atol=1e-4)
+    assert np.all(np.diff(acetate[after]) < 0)
+    assert np.all(np.abs(glucose[after]) < 1e-9)
+    assert int(run.status) == js.metabolism.INFEASIBLE
+
+
+@pytest.mark.slow
 def test_diauxie_with_plenty_of_oxygen():
     ts = np.linspace(0, 10, 1001)
     run = diauxie(jnp.asarray(P), ts, oxygen=False)

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("libsbml")
 
 from jaxsci.metabolism.kinetic_fit import fit_kinetics
+from jaxsci.metabolism.kinetic_program import power
 from jaxsci.metabolism.kinetic_sbml import load_kinetics
 from jaxsci.metabolism.kinetic_simulation import simulate_kinetics
 
@@ -236,6 +237,62 @@ def test_derivatives_against_differences_and_a_batch_against_a_loop(repressilato
     both = jax.jit(jax.vmap(lambda q: simulate_kinetics(repressilator, times, q, max_steps=512).values))(two)
     for i in range(2):
         np.testing.assert_allclose(both[i], run({n: v[i] for n, v in two.items()}), rtol=1e-9, atol=1e-9)
+
+
+def test_many_members_eliminate_by_symbol(fed_model):
+    """What takes over from LAPACK and XLA's power when there are many members."""
+    cycle = "".join(
+        rate_rule(
+            f"x{i}",
+            apply(
+                "minus",
+                apply("times", ci("k"), apply("power", ci(f"x{i - 1}"), ci("n"))),
+                apply("times", cn(2), ci(f"x{i}")),
+            ),
+        )
+        for i in range(4)
+    ).replace("x-1", "x3")
+    names = [*(parameter(f"x{i}", 1 + i, False) for i in range(4)), parameter("k", 1.0), parameter("n", 1.5)]
+    model = load_kinetics(sbml(f"<listOfParameters>{''.join(names)}</listOfParameters><listOfRules>{cycle}</listOfRules>"))
+    equations, rng = model.equations, np.random.default_rng(0)
+    x, h, right = rng.uniform(0.5, 2, (7, 24)), rng.uniform(0.01, 10, 24), rng.normal(size=(4, 24))
+    factors, f_t = equations.elimination.factors(jnp.asarray(x), jnp.asarray(h), 0.2, equations.settled(jnp.asarray(x[5:])))
+    found = equations.elimination.solve(factors, jnp.asarray(right))
+    k, n = (x[5 + equations.parameters.index(name)] for name in "kn")
+    for b in range(24):
+        matrix = np.eye(4) * (1 / (0.2 * h[b]) + 2)
+        for i in range(4):
+            matrix[i, i - 1] -= k[b] * n[b] * x[1 + (i - 1) % 4, b] ** (n[b] - 1)
+        np.testing.assert_allclose(matrix @ found[:, b], right[:, b], rtol=1e-10, atol=1e-10)
+    assert not np.any(f_t)
+
+
+@pytest.mark.parametrize("base", [-2.0, 0.0, 1.7])
+def test_powers_of_many_members_are_those_of_one(base):
+    exponents = np.array([-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 0.5, -0.5])
+    with np.errstate(all="ignore"):
+        expected = np.power(base, exponents)
+    found = np.asarray(power(jnp.full(8, base), jnp.asarray(exponents)))
+    if base == 0:  # 0 ** -1 has the sign of the zero in it
+        found, expected = np.abs(found), np.abs(expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+@pytest.mark.slow
+def test_thirty_members_are_thirty_runs(fed_model, repressilator):
+    """Also through events: members whose steps are cut at different times."""
+    for model, name, values in (
+        (fed_model, "low", np.linspace(0.5, 1.5, 30)),
+        (repressilator, "n", np.linspace(1.5, 2.5, 30)),
+    ):
+        name = name if name in model.parameters else next(iter(model.parameters))
+        values = values * float(model.parameters[name]) if model is repressilator else values
+        run = jax.jit(
+            lambda v, m=model, q=name: simulate_kinetics(m, jnp.linspace(0.0, 4.0, 9), {q: v}, max_steps=512).values
+        )
+        both = jax.jit(jax.vmap(run))(jnp.asarray(values))
+        for i in (0, 13, 29):
+            np.testing.assert_allclose(both[i], run(values[i]), rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.slow

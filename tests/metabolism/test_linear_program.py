@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 from scipy.optimize import linprog
 
+from jaxsci.metabolism import simplex
 from jaxsci.metabolism.linear_program import maximise, starting_vertex
 from jaxsci.metabolism.simplex import INFEASIBLE, NOT_FINITE, OPTIMAL, UNBOUNDED
 
@@ -229,3 +233,17 @@ def test_no_rows_leave_the_bounds():
     found = maximise(jnp.array([1.0, -2.0]), np.zeros((0, 2)), -1.0, 3.0)
     assert (float(found.value), found.x.tolist(), found.row_prices.shape) == (5.0, [3.0, -1.0], (0,))
     assert found.reduced_costs.tolist() == [1.0, -2.0]
+
+
+def test_prices_of_an_ill_conditioned_basis_are_refined_in_twice_the_precision(monkeypatch):
+    """Hilbert's matrix, of condition 5e8: the prices are those of exact fractions, which working precision gives to 1e-9 only."""
+    A, c = scipy.linalg.hilbert(7), np.array([1.0, -1.0, 2.0, 0.5, 1.0, -2.0, 1.0])
+    rows = [[Fraction(a) for a in row] + [Fraction(b)] for row, b in zip(A.T, c, strict=True)]
+    for k in range(7):  # Gauss and Jordan
+        rows[k] = [a / rows[k][k] for a in rows[k]]
+        rows = [row if i == k else [a - row[k] * b for a, b in zip(row, rows[k], strict=True)] for i, row in enumerate(rows)]
+    exact = np.array([float(row[-1]) for row in rows])
+    monkeypatch.setattr(simplex, "_DOUBTFUL", -1.0)  # every certificate is looked at again
+    found = maximise(c, A, 0.0, 1.0, A @ np.full(7, 0.5), A @ np.full(7, 0.5))
+    assert found.status == OPTIMAL
+    np.testing.assert_allclose(found.row_prices, exact, rtol=1e-14)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import itertools
 
 import jax
@@ -12,7 +13,7 @@ import pytest
 from scipy.optimize import linprog
 
 import jaxsci as js
-from jaxsci.metabolism import INFEASIBLE, OPTIMAL
+from jaxsci.metabolism import INFEASIBLE, MAX_STEPS, OPTIMAL
 from jaxsci.metabolism.loopless import is_loopless, remove_loops
 from jaxsci.metabolism.variability import flux_variability
 
@@ -171,3 +172,48 @@ def test_wrong_input():
         jax.jit(lambda m: flux_variability(m, loopless=True))(MODEL)
     with pytest.raises(ValueError, match="fluxes are of one distribution"):
         is_loopless(MODEL, np.zeros(3))
+
+
+def test_progress_and_what_the_search_gives_up(monkeypatch):
+    """Parts of two programmes; those that the batched search does not end are solved by HiGHS: the same ranges."""
+    names = ["PGI", "EX_ac_e"]
+    expected = flux_variability(MODEL, names, fraction=0.9)
+    module = importlib.import_module("jaxsci.metabolism.variability")
+    search, lines = module._extremes_compiled, []
+
+    def fails(*programmes):
+        found = search(*programmes)
+        lost = {name: jnp.full_like(getattr(found, name), jnp.nan) for name in ("value", "x")}
+        return found._replace(status=jnp.full_like(found.status, MAX_STEPS), **lost)
+
+    monkeypatch.setattr(module, "_extremes_compiled", fails)
+    monkeypatch.setattr(module, "_AT_ONCE", 3)
+    found = flux_variability(MODEL, names, fraction=0.9, progress=lines.append)
+    assert lines == ["3 of 4 ends of ranges known", "4 of 4 ends of ranges known"]
+    assert found.status == OPTIMAL
+    np.testing.assert_allclose(found.minimum, expected.minimum, atol=1e-8)
+    np.testing.assert_allclose(found.maximum, expected.maximum, atol=1e-8)
+
+
+@pytest.mark.slow
+def test_a_genome_scale_model_and_the_reaction_that_cobrapy_misses():
+    """Growth of iJO1366 needs 2e-6 of EX_meoh_e a unit, below what cobrapy's table shows; GLYt4pp runs to its bound in a cycle."""
+    pytest.importorskip("cobra")
+    model = js.metabolism.load("iJO1366")
+    names = ["EX_meoh_e", "MEPCT", "PRMICI", "DHAtpp", "APH141", "GLYt4pp"]
+    found = flux_variability(model, names, fraction=0.95)
+    assert found.status == OPTIMAL
+    assert found.maximum[0] >= 1.96e-6
+    growth, floor = int(np.argmax(model.objective)), np.array(model.lower)
+    floor[growth] = 0.95 * 0.9823718127269633
+    S = model.network.matrix
+    for k, name in enumerate(names):
+        for sign, end in ((1.0, found.minimum), (-1.0, found.maximum)):
+            weight = np.zeros(len(model.reactions))
+            weight[model.index(name)] = sign
+            options = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+            peer = linprog(
+                weight, A_eq=S, b_eq=np.zeros(S.shape[0]), bounds=np.stack([floor, model.upper], 1), method="highs-ds",
+                options=options,
+            )  # fmt: skip
+            np.testing.assert_allclose(end[k], sign * peer.fun, atol=1e-7)

@@ -1,5 +1,6 @@
 """The loop of a training: settings, one iteration by hand, interruption, seeds, devices, streams, and numbers that end it."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ import jaxsci as js
 from jaxsci.surrogates import training_loop
 from jaxsci.surrogates.batches import stream_batches
 from jaxsci.surrogates.network_surrogate import NetworkSurrogate, fit_seeds
-from jaxsci.surrogates.training import Training, start, update
+from jaxsci.surrogates.training import Training, final, start, update
 
 KEY = jax.random.key(3)
 
@@ -48,6 +49,12 @@ def test_the_learning_rate_rises_falls_and_ends_at_a_hundredth():
     assert float(training.rate(100, 100.0)) == pytest.approx(0.02)
 
 
+def test_noise_falls_with_the_cosine_of_the_learning_rate():
+    training = Training(noise=(0.3, 0.1), warm_up=0.1)
+    assert [float(training.noise_level(i, 100.0)) for i in (0, 10, 55, 100)] == pytest.approx([0.3, 0.3, 0.2, 0.1])
+    assert Training(noise=0.3).noise_level(55, 100.0) == 0.3
+
+
 def test_the_curriculum_says_which_unrolling_when():
     training = Training(unroll=((0, 1), (0.5, 4), (0.75, 8)))
     assert training.stage(0, 100.0) == (1, 50)
@@ -65,8 +72,11 @@ def test_the_curriculum_says_which_unrolling_when():
         ({"cut": 0}, "cut must be a whole number"),
         ({"learning_rate": -1.0}, "learning_rate must be a positive number"),
         ({"noise": float("nan")}, "noise must be a number >= 0"),
+        ({"noise": (0.1, -0.1)}, "noise must be a number >= 0"),
+        ({"betas": (0.9, 1.0)}, "betas are two numbers"),
         ({"residual": -0.1}, "residual must be a number >= 0"),
         ({"held_out": 1.0}, "held_out is a share"),
+        ({"average": 1.0}, "average is a share"),
         ({"unroll": 0}, "unroll is a whole number"),
         ({"unroll": ((0.1, 2),)}, "begins with a pair"),
         ({"unroll": ((0, 1), (0, 2))}, "increase"),
@@ -97,6 +107,17 @@ def test_an_iteration_is_adams_with_the_clipped_gradient():
     found = update(training, start(training, network), 1.0, gradient, 0.0, 100.0)
     for name, value in optax.apply_updates(network, changes).items():
         np.testing.assert_allclose(found.network[name], value, rtol=1e-12)
+
+
+def test_betas_are_adams():
+    training, network = Training(learning_rate=0.1, warm_up=0.0, clip=None, betas=(0.5, 0.6)), {"a": jnp.asarray([1.0, 2.0])}
+    state, adam = start(training, network), optax.adam(0.1, b1=0.5, b2=0.6)
+    carry = adam.init(network)
+    for slope in (jnp.asarray([3.0, -1.0]), jnp.asarray([-1.0, 0.1])):
+        state = update(training, state, 1.0, {"a": slope}, 0.0, 100.0)
+        changes, carry = adam.update({"a": slope}, carry)
+        network = optax.apply_updates(network, changes)
+    np.testing.assert_allclose(state.network["a"], network["a"], rtol=1e-12)
 
 
 @pytest.mark.parametrize("bad", ["loss", "gradient"])
@@ -305,3 +326,89 @@ def test_a_stream_tells_the_numbers_that_differ():
         made.fit(data, batches=(np.asarray(data.fields[:, :2]) for _ in range(9)))
     pairs = ((np.asarray(data.fields[:, :2]), {"speed": np.asarray(data.numbers["speed"])}) for _ in range(9))
     assert made.fit(data, batches=pairs).stats["steps"] == 4
+
+
+# --- symmetries and means -------------------------------------------------------------------------------------------
+
+
+def doubled_or_not(key, windows):
+    sign = jnp.where(jax.random.bernoulli(key, 0.5, (len(windows), 1, 1, 1)), 2.0, 1.0)
+    return sign * windows
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_a_batch_is_made_into_is_what_is_trained_on(streamed):
+    data, history = waves(runs=8), {}
+    for factor in (1.0, 3.0):  # the loss of a linear network without bias is quadratic in the fields
+        made = surrogate(optimiser=optax.sgd(0.0), steps=3, augment=lambda key, windows, f=factor: f * windows)
+        given = {"batches": pieces_of(data, 100)} if streamed else {}
+        history[factor] = made.fit(data, key=KEY, **given).history
+    np.testing.assert_allclose(history[3.0], 9 * history[1.0], rtol=1e-9)
+
+
+def test_symmetries_are_drawn_anew_in_each_iteration_and_resume_bit_for_bit(tmp_path, short_chunks):
+    data = waves()
+    plain = surrogate(optimiser=optax.sgd(0.0), steps=12).fit(data, key=KEY).history
+    made = surrogate(optimiser=optax.sgd(0.0), steps=12, augment=doubled_or_not)
+    ratio = made.fit(data, key=KEY).history / plain
+    assert ratio.min() >= 1 - 1e-9
+    assert ratio.max() <= 4 + 1e-9
+    assert len(set(ratio.round(6))) > 6
+    whole = surrogate(augment=doubled_or_not, average=0.9)
+    with pytest.raises(Stop):
+        whole.fit(data, key=KEY, folder=tmp_path, save_seconds=0.0, progress=stop_after(4))
+    resumed = whole.fit(data, key=KEY, folder=tmp_path, resume=True)
+    np.testing.assert_array_equal(flat(resumed), flat(whole.fit(data, key=KEY)))
+
+
+def stop_after(count):
+    lines = []
+
+    def progress(line):
+        lines.append(line)
+        if len(lines) == count:
+            raise Stop
+
+    return progress
+
+
+def test_symmetries_keep_the_shape():
+    with pytest.raises(ValueError, match="augment made"):
+        surrogate(augment=lambda key, windows: windows[:, :1]).fit(waves(), key=KEY)
+    with pytest.raises(TypeError, match="augment must be a function"):
+        Training(augment="mirror")
+
+
+def test_the_mean_is_of_the_parameters_whose_loss_was_finite():
+    training = Training(average=0.5, optimiser=optax.sgd(1.0))
+    state, mean, value = start(training, {"a": jnp.asarray([1.0])}), 1.0, 1.0
+    for i in range(12):
+        state = update(training, state, 1.0, {"a": jnp.asarray([0.5])}, float(i), 100.0)
+        mean, value = value + min(0.5, (1 + i) / (10 + i)) * (mean - value), value - 0.5
+    np.testing.assert_allclose(final(state)["a"], mean, rtol=1e-12)
+    assert abs(mean - value) > 0.4
+    broken = update(training, state, jnp.nan, {"a": jnp.asarray([0.5])}, 12.0, 100.0)
+    np.testing.assert_array_equal(final(broken)["a"], final(state)["a"])
+
+
+def test_a_mean_does_not_change_the_iterations():
+    data = waves()
+    plain, mean = (surrogate(average=share).fit(data, key=KEY) for share in (0.0, 0.9))
+    np.testing.assert_array_equal(plain.history, mean.history)
+    assert np.abs(flat(plain) - flat(mean)).max() > 1e-3
+
+
+def test_noise_that_falls_to_nothing_is_less_than_noise_that_stays():
+    data = waves()
+    last = [surrogate(optimiser=optax.sgd(0.0), noise=noise).fit(data, key=KEY).history for noise in (0.0, (1.0, 0.0), 1.0)]
+    excess = [np.abs(history - last[0]) for history in last[1:]]
+    np.testing.assert_allclose(excess[0][:2], excess[1][:2], rtol=1e-9)  # the same draws, the same level
+    assert (excess[0][2:] < excess[1][2:]).all()
+
+
+def test_a_stream_without_times_is_refused_where_the_solver_needs_them():
+    data, made = waves(runs=8), surrogate(residual=0.1)
+    pulsed = js.Equation(lambda u, t: u.t + js.sin(t) * u.x, name="pulsed")
+    timed = dataclasses.replace(data, problem=js.Problem(pulsed, js.Box(t=(0, 1), x=(0, 2 * np.pi)), initial={"u": 0}))
+    with pytest.raises(ValueError, match="carry no time, and pulsed"):
+        made.fit(timed, key=KEY, batches=pieces_of(data, 1))

@@ -22,7 +22,14 @@ from jaxsci._checks import is_whole, listed
 from jaxsci.control.tables import TabularMDP
 
 STATES, ACTIONS = 716, 25
-_NAMES = {"transitions": "tx_mat", "rewards": "r_mat", "start": "d_0"}
+_NAMES = ("tx_mat", "r_mat", "d_0")
+_OPTIONAL = "expert_policy"
+_ARCHIVED = {  # the names of the same tables in the published archive of CSV files
+    "tx_mat": "transitionFunction",
+    "r_mat": "rewardFunction",
+    "d_0": "initialStateDistribution",
+    "expert_policy": "expertPolicy",
+}
 _TOLERANCE = 1e-6  # by which probabilities of a file may miss 1: they were written as text, or in single precision
 
 
@@ -42,13 +49,16 @@ class SepsisTable(NamedTuple):
 
 
 def read_sepsis(path: str | Path, *, states: int = STATES, actions: int = ACTIONS, discount: float = 1.0) -> SepsisTable:
-    """Read a table: an ``.npz`` with tx_mat, r_mat, d_0 (and expert_policy), or a folder with ``tx_mat.csv`` and so on.
+    """Read a table: an ``.npz`` with tx_mat, r_mat, d_0 (and expert_policy), or a folder of CSV files.
 
-    In CSV the rows of tx_mat and r_mat are (state, action) with the action running faster, the columns next states, no header.
-    Either the whole table is read and checked, or an error says what is wrong.
+    The package that publishes ICU-Sepsis has the first, ``envs/assets/dynamics.npz``; a folder has ``tx_mat.csv`` and so on,
+    or the names of its archive: ``transitionFunction.csv``, ``rewardFunction.csv`` (one row: a reward belongs to the next
+    state), ``initialStateDistribution.csv``, ``expertPolicy.csv``. Rows of transitions are (state, action) with the action
+    running faster, the columns next states, no header. Either the whole table is read and checked, or an error says what is
+    wrong.
 
     Args:
-      path: of the file or the folder.
+      path: of the file or the folder; of a folder with ``dynamics.npz``, that is read.
       states, actions: what it must have. The number of actions is a square: levels of fluids times as many of vasopressors.
       discount: of the table; 1 as published.
     Raises:
@@ -61,7 +71,13 @@ def read_sepsis(path: str | Path, *, states: int = STATES, actions: int = ACTION
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"read_sepsis: there is no {path}; give the .npz, or the folder with tx_mat.csv and so on.")
+    if (path / "dynamics.npz").exists():
+        path = path / "dynamics.npz"
     tables = _from_folder(path) if path.is_dir() else _from_npz(path)
+    if np.size(tables["r_mat"]) == states:  # of the state that is entered
+        tables["r_mat"] = np.broadcast_to(np.ravel(tables["r_mat"]), (states, actions, states))
+    if _OPTIONAL in tables:
+        tables[_OPTIONAL] = _with_ends(tables[_OPTIONAL])
     shapes = {
         "tx_mat": (states, actions, states),
         "r_mat": (states, actions, states),
@@ -137,15 +153,24 @@ def _table(transitions, costs, start, discount, levels, behaviour):
     return SepsisTable(mdp, jnp.asarray(vasopressors, dtype), None if behaviour is None else jnp.asarray(behaviour, dtype))
 
 
+def _with_ends(behaviour: np.ndarray) -> np.ndarray:
+    """The published file has zeros where the course is over (the last three states); there any action will do."""
+    if behaviour.ndim != 2 or not np.issubdtype(behaviour.dtype, np.number):
+        return behaviour
+    states, actions = behaviour.shape
+    idle = (np.arange(states) >= states - 3) & ~behaviour.any(axis=1)
+    return np.where(idle[:, None], 1 / actions, behaviour)
+
+
 def _from_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            missing = [name for name in _NAMES.values() if name not in file.files]
+            missing = [name for name in _NAMES if name not in file.files]
             if missing:
                 raise FileNotFoundError(
                     f"read_sepsis: {path} has no {listed(missing)}; it has {listed(sorted(file.files))}."
                 )
-            return {name: file[name] for name in (*_NAMES.values(), "expert_policy") if name in file.files}
+            return {name: file[name] for name in (*_NAMES, _OPTIONAL) if name in file.files}
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -153,12 +178,15 @@ def _from_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def _from_folder(path: Path) -> dict[str, np.ndarray]:
-    missing = [f"{name}.csv" for name in _NAMES.values() if not (path / f"{name}.csv").exists()]
+    files = {name: path / f"{name}.csv" for name in (*_NAMES, _OPTIONAL)}
+    archived = {name: path / f"{long}.csv" for name, long in _ARCHIVED.items()}
+    if archived["tx_mat"].exists():
+        files = archived
+    missing = [files[name].name for name in _NAMES if not files[name].exists()]
     if missing:
         raise FileNotFoundError(f"read_sepsis: {path} has no {listed(missing)}.")
     tables = {}
-    for name in (*_NAMES.values(), "expert_policy"):
-        file = path / f"{name}.csv"
+    for name, file in files.items():
         if file.exists():
             try:
                 tables[name] = np.loadtxt(file, delimiter=",", ndmin=2)

@@ -1,0 +1,150 @@
+"""What a study trains on and scores: the user's files, and problems with walls."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import jaxsci as js
+from jaxsci.compare import study as study_module
+from jaxsci.compare.shifts import Shifted
+from jaxsci.compare.study import Study
+from jaxsci.compare.study_data import check_walls, made_runs, made_truth
+from jaxsci.compare.study_outcome import notes_of, truth_text
+from jaxsci.surrogates.ridge import Ridge
+
+BOX = js.Box(t=(0, 1), x=(0, 2 * np.pi))
+WAVES = js.Problem(
+    js.Equation(lambda u, speed: u.t + speed * u.x), BOX, coefficients={"speed": 1.0}, initial={"u": 0},
+    boundary={"x": js.Periodic()}, name="waves",
+)  # fmt: skip
+KEYS = jax.random.split(jax.random.key(5), 12)
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    """Ridge regression under another name."""
+
+    def fit(self, data, *, key=None, budget=None, progress=None):
+        return Ridge(penalty=1e-3).fit(data)
+
+
+def family(key):
+    return WAVES.with_initial(u=js.problems.random_fourier_series(key, BOX, cutoff=7, rms=1.0))
+
+
+STUDY = Study(
+    name="small", family=family, truth=js.Spectral(n=32, dt=1 / 8), ladder=(8, 10, 12, 16, 20), n=16, dt=0.25, steps=3,
+    surrogates={"linear": Linear()}, training_runs=5, probes=2, starts=4, seeds=2, batches=(2,), quick=True,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A file of twelve runs on 24 intervals, and what is in it."""
+    path = str(tmp_path_factory.mktemp("runs") / "runs.h5")
+    made = js.surrogates.simulate(family, KEYS, js.Spectral(n=32, dt=1 / 8), n=24, dt=0.25, steps=4).data
+    js.surrogates.write_trajectories(path, made)
+    return path, np.asarray(made.fields)
+
+
+def test_runs_of_the_file_behind_those_of_the_training_are_scored(runs):
+    path, fields = runs
+    study = dataclasses.replace(STUDY, n=24, ladder=(8, 10, 12, 16, 20), data=path, scored=path)
+    found = made_truth(study, KEYS, lambda text: None)
+    np.testing.assert_array_equal(found["starts"], fields[5:11, 0])
+    np.testing.assert_array_equal(found["truth"], fields[5:11, :4])
+    assert found["floor"] < 1e-5  # the solver that made the file
+    assert found["numbers"] == {}
+    assert found["fixed"]["speed"] == 1
+
+
+def test_another_file_is_scored_from_its_first_run_on_a_coarser_grid(runs):
+    path, fields = runs
+    found = made_truth(dataclasses.replace(STUDY, scored=path), KEYS, lambda text: None)
+    assert found["starts"].shape == (6, 1, 24)
+    np.testing.assert_allclose(found["truth"][:, 0, 0], js.surrogates.resample(fields[:6, 0, 0], (False,), 16), atol=1e-6)
+
+
+def test_a_solver_that_is_far_off_the_file_is_said(runs):
+    study = dataclasses.replace(STUDY, scored=runs[0], data=runs[0])
+    assert truth_text(study).startswith("runs of ")
+    near, far = (notes_of(study, floor, {}) for floor in (1e-3, 0.4))
+    assert any("0.1 % off them" in note for note in near)
+    assert not any("another equation" in note for note in near)
+    assert any("another equation" in note for note in far)
+    assert any("the data cost is not counted" in note for note in near)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"n": 24, "training_runs": 8, "data": "same"},
+            "holds 12 runs, and 8 to train on and 6 to score are needed: 4 starts",
+        ),
+        ({"starts": 11}, "holds 12 runs, and 13 to score are needed"),
+        ({"steps": 5}, "have 5 saves, and 6 are needed"),
+        ({"dt": 0.5}, r"saves are 0\.25 apart, those of the study 0\.5"),
+        ({"n": 26}, r"its grid has \(24,\) intervals, and the scores are taken on 26: set n"),
+        ({"family": lambda key: family(key).with_coefficients(speed=2.0)}, "its speed is 1, that of the study 2"),
+    ],
+)
+def test_what_does_not_fit_the_file_is_named(runs, changes, said):
+    changes = {k: runs[0] if v == "same" else v for k, v in changes.items()}
+    with pytest.raises(ValueError, match=said):
+        made_truth(dataclasses.replace(STUDY, scored=runs[0], **changes), KEYS, print)
+
+
+def test_training_runs_of_other_coefficients_are_refused(runs):
+    other = dataclasses.replace(STUDY, n=24, data=runs[0], family=lambda key: family(key).with_coefficients(speed=2.0))
+    with pytest.raises(ValueError, match="its speed is 1, that of the study 2"):
+        made_runs(other, KEYS, print)
+    drawn = dataclasses.replace(
+        other, family=lambda key: family(key).with_coefficients(speed=jax.random.uniform(key, minval=0.5, maxval=2))
+    )
+    assert made_runs(drawn, KEYS, lambda text: None)["fixed"]["speed"] == 1
+
+
+def test_an_equation_that_names_the_time_needs_the_files_times(runs):
+    pushed = js.Problem(
+        js.Equation(lambda u, t, speed: u.t + speed * u.x + t * u), js.Box(t=(1, 2), x=BOX["x"]), coefficients={"speed": 1.0},
+        initial={"u": 0}, boundary={"x": js.Periodic()}, name="pushed",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="begin at t = 0, and pushed, which depends on t itself, at 1"):
+        made_runs(dataclasses.replace(STUDY, n=24, data=runs[0], family=lambda key: pushed), KEYS, print)
+
+
+# --- walls ---------------------------------------------------------------------------------------------------------------------
+
+
+def between_walls(key):
+    return js.problems.burgers(viscosity=0.1).with_coefficients(viscosity=jax.random.uniform(key, minval=0.1, maxval=0.3))
+
+
+WALLED = dataclasses.replace(
+    STUDY, family=between_walls, truth=js.Spectral(n=96, dt=1 / 80), ladder=(8, 16, 24, 32, 48), n=8, dt=0.1
+)
+
+
+def test_grids_that_share_no_nodes_are_refused_between_walls():
+    check_walls(WALLED, between_walls(KEYS[0]))
+    check_walls(STUDY, family(KEYS[0]))
+    bad = dataclasses.replace(WALLED, ladder=(8, 12, 24, 32, 48))
+    with pytest.raises(
+        ValueError, match=r"walls on x.* n = 8 and divide the truth's 96, and 12 is not; give ladder=\(8, 16"
+    ):
+        study_module.run_study(bad)
+    wider = Shifted(name="twice the box", family=between_walls, scale=2)
+    with pytest.raises(ValueError, match="'twice the box' is a larger box"):
+        study_module.run_study(dataclasses.replace(WALLED, shifts=(wider,)))
+
+
+@pytest.mark.slow
+def test_a_study_between_walls_runs():
+    report = study_module.run_study(WALLED)
+    errors = [m.error for m in report.measurements if m.family == "solver"]
+    assert report.truth_error < 1e-3 * max(errors)
+    assert all(np.isfinite(errors))
+    assert {m.name for m in report.measurements if m.family == "surrogate"} == {"linear"}

@@ -51,6 +51,7 @@ def test_the_density_is_a_sum_of_kernels_and_integrates_to_one():
     np.testing.assert_allclose(density.sum() * (grid[1] - grid[0]) ** 2, 1, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_fresh_data_lie_outside_as_often_as_said(guardian):
     """By leave-one-out: of fresh rows of the same kind alpha is outside. Densities that count a row's own kernel promise less."""
     fresh = correlated(KEYS[1], 2000)

@@ -104,6 +104,7 @@ def ticks():
     return jax.jit(run)
 
 
+@pytest.mark.slow
 def test_agents_conserve_molecules_and_enzymes(ticks):
     agents = small_world()
     last, (after, count) = ticks(agents, jax.random.key(1), 0.0, 0.0)

@@ -60,6 +60,7 @@ def walks():
     return policy, start, options, ppo(CHAIN, policy, start, **options)
 
 
+@pytest.mark.slow
 def test_the_shortest_way_on_whole_numbers(walks):
     policy, _, _, found = walks
     best = jnp.array([jnp.argmin(jnp.abs(s + jnp.arange(3) - 1)) for s in range(-3, 4)])

@@ -47,6 +47,7 @@ def test_rules_agree_with_the_hessian():
         np.testing.assert_allclose(got[2], expected, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_residual_uses_it_where_only_the_sum_occurs():
     assert laplacian_of(LAPLACE) == NAMES
     residual = js.residual(LAPLACE)

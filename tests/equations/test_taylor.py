@@ -131,6 +131,7 @@ def random_expression(random, depth):
     ][random.integers(7)]
 
 
+@pytest.mark.slow
 def test_random_expressions():
     random = np.random.default_rng(5)
     functions = {f"{i}": random_expression(random, 2) for i in range(16)}

@@ -34,6 +34,7 @@ def quick(seed=None):
     return js.solve(logistic(), QUICK, key=None if seed is None else jax.random.key(seed))
 
 
+@pytest.mark.slow
 def test_a_small_network_learns_the_heat_equation():
     solution = solved("heat", HEAT)
     error = js.relative_l2(solution, reference("heat"))
@@ -61,6 +62,7 @@ def test_the_solution_holds_its_conditions_and_is_evaluated_anywhere():
     assert float(jnp.abs(residual).max()) < 20 * solution.stats["residual"]
 
 
+@pytest.mark.slow
 def test_an_ode_is_learned_by_one_optimiser_after_another():
     assert logistic_error(quick()) < 1e-5
     assert quick().stats["steps"] == 50
@@ -103,6 +105,7 @@ def test_progress_is_told_by_the_optimisers():
     assert lines[0].startswith("FirstOrder step 20: residual ")
 
 
+@pytest.mark.slow
 def test_a_system_is_learned_with_one_output_per_unknown():
     rotation = js.Equation(lambda u, v: (u.t - v, v.t + u), "u v", name="rotation")
     problem = js.Problem(rotation, js.Box(t=(0, 2)), initial={"u": 0.0, "v": 1.0})

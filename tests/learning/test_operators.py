@@ -54,6 +54,7 @@ def test_a_small_deeponet_learns_a_family_from_its_residual_alone():
     assert trained().cost.training_seconds > 0
 
 
+@pytest.mark.slow
 def test_a_solution_holds_its_conditions_and_estimates_its_error():
     for problem in heats(0.15, 0.45):
         solution = js.solve(problem, trained())  # the operator is a method

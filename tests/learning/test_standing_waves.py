@@ -43,6 +43,7 @@ def test_a_string_is_exact_to_round_off():
     assert np.abs(solution["u"][:, [0, -1]]).max() < 1e-14
 
 
+@pytest.mark.slow
 def test_a_membrane_has_sines_one_way_and_cosines_the_other():
     conditions = StandingWaves.of(membrane())
     assert [conditions.signs(axis) for axis in "xy"] == [(-1,), (1,)]

@@ -42,6 +42,7 @@ def scattered(count, noise=NOISE):
     return {"t": t, "x": x}, {"u": noisy(u), "u.x": noisy(ux)}
 
 
+@pytest.mark.slow
 def test_rows_and_jacobian_are_those_of_the_general_objective():
     random = np.random.default_rng(0)
     problem = window(MOVING, speed=1.5, kappa=0.3)

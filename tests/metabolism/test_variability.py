@@ -197,7 +197,7 @@ def test_progress_and_what_the_search_gives_up(monkeypatch):
 
 @pytest.mark.slow
 def test_a_genome_scale_model_and_the_reaction_that_cobrapy_misses():
-    """Growth of iJO1366 needs 2e-6 of EX_meoh_e a unit, below what cobrapy's table shows; GLYt4pp runs to its bound in a cycle."""
+    """Growth of iJO1366 needs 2e-6 of EX_meoh_e a unit, below what cobrapy's table shows."""
     pytest.importorskip("cobra")
     model = js.metabolism.load("iJO1366")
     names = ["EX_meoh_e", "MEPCT", "PRMICI", "DHAtpp", "APH141", "GLYt4pp"]

@@ -45,6 +45,7 @@ def test_kuramoto_sivashinsky_agrees_with_exponax():
     assert difference(problem, theirs, 192, 2e-4, 250) < 2e-10  # measured 2.1e-11
 
 
+@pytest.mark.slow
 def test_vorticity_agrees_with_exponax_up_to_its_sign():
     # Our vorticity is v_x - u_y; exponax has minus that.
     theirs = exponax.stepper.NavierStokesVorticity(2, 2 * np.pi, 64, 0.01, diffusivity=0.05, order=4)

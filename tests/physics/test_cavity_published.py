@@ -64,6 +64,7 @@ def primary_vortex(flow, centre, half=0.02):
     return psi(s), Patch(vorticities, flow, centre, half, 8)(s), np.asarray(centre) + half * s
 
 
+@pytest.mark.slow
 def test_reynolds_100_against_botella_and_peyret():
     u, _, v, _, w, _ = extrema(flow(100, 24))
     assert float(u) == pytest.approx(-0.2140424, abs=6e-6)  # measured: 8e-7 off

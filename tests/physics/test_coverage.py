@@ -41,6 +41,7 @@ def test_intervals_cover_in_many_repetitions(method):
     assert all(0.92 <= share <= 0.98 for share in shares.values()), shares  # 3.5 standard deviations of the count
 
 
+@pytest.mark.slow
 def test_an_overconfident_noise_is_caught():
     """Negative control: with a quarter of the true noise the intervals miss far too often."""
     values = [CLEAN + 0.03 * np.random.default_rng(seed).normal(size=T.size) for seed in range(30)]

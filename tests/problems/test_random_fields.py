@@ -105,6 +105,7 @@ def test_random_velocity_has_its_spectrum(box, d, cutoff):
     assert np.abs(wrong / wrong.mean() - 1).max() > 0.5  # measured: 0.75 and 0.57
 
 
+@pytest.mark.slow
 def test_turbulent_vorticity_is_the_curl_of_its_velocity():
     box, key = FLAT, jax.random.key(5)
     w = P.turbulent_vorticity(key, box, cutoff=8, peak=3.0, energy=0.5)

@@ -189,6 +189,7 @@ def test_a_run_that_blows_up_is_named_with_its_time_and_the_cure():
 # --- dtypes --------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_float32_problems_stay_float32():
     with jax.enable_x64(False):
         solution = js.solve(js.problems.burgers(viscosity=0.1), S(16, dt=0.02))

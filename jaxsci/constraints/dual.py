@@ -7,19 +7,20 @@ With multipliers mu of the rows, x(mu) = clip(y + Q^T mu, l, u) and the dual
 is concave, smooth and piecewise quadratic; -(Q D Q^T), D = diag(l < y + Q^T mu < u), is an element of its generalised Hessian.
 Where the rows of Q are orthonormal both have at most unit norm, which makes all step lengths known:
 
-1. ascent mu <- mu + F with Nesterov's momentum and restarts, until most of the batch is near its solution;
-2. semismooth Newton steps (Q D Q^T + tau I) d = F by conjugate gradients, and a line search; tau is the larger of min(|F|,
-   10^-3)^2 and a damping that grows while steps are cut short. Nothing preconditions them: Q D Q^T is the identity less what
-   the bounds hold;
-3. the same for those that are left, an eighth of the batch at a time, so that hard members do not hold up the others.
+1. ascent mu <- mu + F with Nesterov's momentum and restarts, until most are near their solution;
+2. semismooth Newton steps (Q D Q^T + tau I) d = F by conjugate gradients, each as long as the dual's derivative along it says;
+   tau is the larger of min(|F|, 10^-3)^2 and a damping that grows while steps are cut short. Nothing preconditions them:
+   Q D Q^T is the identity less what the bounds hold.
 
-The first two work in float32, whatever the precision of the data: it is F, in full, that says whether a step was good. Each
-member has its own step lengths, restarts and inner products, and is left alone once it has converged. Members are along the
-last axis: inner products are then sums of rows, which processors do several members at a time (1.7 times faster in float32).
+On a processor an eighth of a batch at a time, which stays in its cache: first all of them, to where few of each are left, in
+float32 but for F, which says in full whether a step was good; then those that are left, in full, so that hard members do not
+hold up the others. Both are turns of one loop, which is compiled once. Each member has its own step lengths, restarts and inner
+products, and is left alone once it has converged. Members are along the last axis: inner products are then sums of rows, which
+processors do several members at a time (1.7 times faster in float32).
 
-No point satisfies the constraint where some r has  r . c > max of r . Q x over the box  (Farkas). F, mu and the step are tried at
-every Newton step, because on such data F tends to the least violation, which is such a vector, and mu grows along it. What is
-returned then minimises |c - Q x|^2 + delta |x - y|^2 over the box, delta = 1e-7.
+No point satisfies the constraint where some r has  r . c > max of r . Q x over the box  (Farkas). F, mu and the step are tried
+at every Newton step of a later turn, because on such data F tends to the least violation, which is such a vector, and mu grows
+along it. What is returned then minimises |c - Q x|^2 + delta |x - y|^2 over the box, delta = 1e-7.
 
 Reference: Nesterov (1983), Soviet Math. Dokl. 27, 372; O'Donoghue & Candes (2015), Found. Comput. Math. 15, 715, section 3.2
 (restarts); Qi & Sun (2006), SIAM J. Matrix Anal. Appl. 28, 360 (Newton's method for duals of projections); Li, Sun & Toh
@@ -39,11 +40,11 @@ from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS
 _NEAR = 3e-5  # of the size of the data: from here Newton's method has little left to do
 _MOSTLY = 0.1  # of the batch may be farther away when it starts
 _ASCENT = 100  # steps of the first stage at most
-_HALVINGS = 25  # of a step by the line search at most
-_TRIALS = 40  # of its length before that at most
-_WHOLE = 4  # Newton steps of the whole batch at most
-_SHARE = 8  # parts of the batch that the last stage works on
-_SMALLEST = 32  # batches below this many are not divided
+_TRIALS, _FEW = 40, 4  # of the length of a step at most, and while whoever needs more can wait
+_WHOLE = 4  # Newton steps of a part at its first turn at most
+_SHARE = 8  # parts of a batch; how many of a part may be left at its first turn
+_SMALLEST, _LARGEST = 32, 256  # members of a part
+_EXTRA = 5  # numbers of a member beside its multipliers
 _PATIENCE = 20  # Newton steps before less damping is tried
 _PATIENT = 1e-4  # the damping from there, which is then halved at each step
 _FORCING = 0.01  # how well a Newton step is solved at least
@@ -60,33 +61,16 @@ class Rows(NamedTuple):
     lower: Any  # [n, B or 1]
     upper: Any  # [n, B or 1]
     norm: Any  # of the matrix, at least: 1 where its rows are orthonormal;  [] or [B]
+    source: Any = None  # A, b and W with F = W^T (b - A x), where residuals are to be those of A to its rounding errors
 
 
 class Found(NamedTuple):
     """What the solver found, one entry per member."""
 
+    z: Any  # y + Q^T mu, [n, B]
     multipliers: Any  # [rows, B]
     status: Any  # [B]
     steps: Any  # [B]
-
-
-class _Point(NamedTuple):
-    """The dual at some multipliers."""
-
-    multipliers: Any
-    excess: Any  # F, [rows, B]
-    free: Any  # D, [n, B]
-    value: Any  # d, [B]
-
-
-class _State(NamedTuple):
-    """Of Newton's method, one entry per member."""
-
-    point: _Point
-    delta: Any  # of the regularisation: 0, until a member is known to be infeasible
-    damping: Any  # Levenberg's, beside that by the size of F
-    going: Any
-    steps: Any
 
 
 def times(matrix: Any, x: Any) -> Any:
@@ -169,34 +153,53 @@ def solve(rows: Rows, y: Any, tol: Any, warm: Any, max_steps: int, climb: Any = 
     """The multipliers of the nearest points to `y` [n, B]; `tol` [B] bounds the largest entry of F, and without `climb` the
     first stage is left out: `warm` is near."""
     batch = y.shape[-1]
-    none = jnp.zeros(batch, y.dtype)
-    scale = largest(rows.right) + largest(y)
-    near = jnp.maximum(tol, _NEAR * scale)  # which float32 can tell
-    far = jnp.full(batch, climb)
-    multipliers, count = _ascent(low(rows), low(y), low(warm), low(near), far)
-    point = _evaluate(rows, y, jnp.where(far, multipliers.astype(y.dtype), warm), none)
-    state = _State(point, none, none, _size(point) > tol, jnp.where(far, count, 0))
-    share = max(batch // _SHARE, _SMALLEST)
-    if share < batch:
-        state = _newton(rows, y, tol, state, min(_WHOLE, max_steps), single=True, leave=share)
-        state = _divided(rows, y, tol, state, share, max_steps)
+    none = jnp.zeros((1, batch), y.dtype)
+    size = none + largest(rows.right) + largest(y)
+    state = jnp.concatenate([warm, y, size, none, none, none, none + 1])
+    share = min(max(-(-batch // _SHARE), _SMALLEST), _LARGEST) if jax.default_backend() == "cpu" else batch
+    if share >= batch:
+        state = _work(rows, y, tol, state, max_steps, 0, climb, True)
     else:
-        state = _newton(rows, y, tol, state, max_steps)
-    status = jnp.where(
-        state.delta > 0, INFEASIBLE, jnp.where(_size(state.point) <= _reachable(state.point, tol), CONVERGED, MAX_STEPS)
-    )
-    return Found(state.point.multipliers, status, state.steps)
+        state = _by_parts(rows, y, tol, state, share, max_steps, climb)
+    multipliers, z, (_, delta, size, steps, _) = _apart(state, len(y))
+    done = jnp.where(size <= _reachable(multipliers, tol), CONVERGED, MAX_STEPS)
+    return Found(z, multipliers, jnp.where(delta > 0, INFEASIBLE, done), steps.astype(int))
 
 
-def _evaluate(rows: Rows, y: Any, multipliers: Any, delta: Any) -> _Point:
-    """The dual less delta |mu|^2 / 2."""
-    z = y + transposed(rows.matrix, multipliers)
-    free = (z > rows.lower) & (z < rows.upper)
-    x = clip(z, rows.lower, rows.upper)
-    short = rows.right - times(rows.matrix, x)
-    push = delta * multipliers
-    value = 0.5 * _dot(x - y, x - y) + _dot(multipliers, short - 0.5 * push)
-    return _Point(multipliers, short - push, free, value)
+def _apart(state: Any, n: int) -> tuple[Any, Any, Any]:
+    """Multipliers, z, and of each member: the size of its data, delta, |F|, steps, and whether it goes on. One array holds
+    them all, as each one more is compiled for and moved by itself."""
+    return state[: -_EXTRA - n], state[-_EXTRA - n : -_EXTRA], state[-_EXTRA:]
+
+
+def _by_parts(rows: Rows, y: Any, tol: Any, state: Any, share: int, max_steps: int, climb: Any) -> Any:
+    """A part of the batch at a time: first all of them, to where few are left in each, then those that are left."""
+    batch = y.shape[-1]
+    first = -(-batch // share)
+
+    def body(carry):
+        count, state, turn = carry
+        fresh = count < first
+        chosen = jnp.argsort(turn)[:share]  # stable: whoever has not been seen comes first, then those that are left
+        limit, leave = jnp.where(fresh, min(_WHOLE, max_steps), max_steps), jnp.where(fresh, share // _SHARE, 0)
+        part = _work(_take(rows, chosen, batch), y[:, chosen], tol[chosen], state[:, chosen], limit, leave, climb, ~fresh)
+        left = jnp.where(fresh & (part[-1] > 0), 1, 2)
+        return count + 1, state.at[:, chosen].set(part), turn.at[chosen].set(left)
+
+    carry = (0, state, jnp.zeros(batch, int))
+    return jax.lax.while_loop(lambda c: (c[0] <= 2 * first + 1) & (c[2] < 2).any(), body, carry)[1]
+
+
+def _work(rows: Rows, y: Any, tol: Any, state: Any, limit: Any, leave: Any, climb: Any, watch: Any) -> Any:
+    """All stages for some members; `watch` for infeasible ones."""
+    multipliers, z, (scale, delta, _, steps, going) = _apart(state, len(y))
+    if climb is not False:
+        far = (steps == 0) & climb
+        near = jnp.maximum(tol, _NEAR * scale)  # which float32 can tell
+        found, count = _ascent(low(rows._replace(source=None)), low(y), low(multipliers), low(near), far)
+        multipliers, steps = jnp.where(far, found.astype(y.dtype), multipliers), steps + jnp.where(far, count, 0)
+    z = jnp.where(going > 0, y + transposed(rows.matrix, multipliers), z)  # who is done keeps what it ended at
+    return _newton(rows, y, tol, (multipliers, z, scale, delta, steps, going > 0), limit, leave, watch)
 
 
 def _ascent(rows: Rows, y: Any, start: Any, near: Any, far: Any) -> tuple[Any, Any]:
@@ -218,95 +221,105 @@ def _ascent(rows: Rows, y: Any, start: Any, near: Any, far: Any) -> tuple[Any, A
     return mu, count
 
 
-def _newton(rows: Rows, y: Any, tol: Any, state: _State, max_steps: int, single: bool = False, leave: int = 0) -> _State:
-    matrix = low(rows.matrix) if single else rows.matrix
-    dtype = jnp.float32 if single else y.dtype
-    rough = jnp.finfo(y.dtype).eps ** 0.5 * (1 + largest(rows.right))
+def _newton(rows: Rows, y: Any, tol: Any, start: Any, limit: Any, leave: Any, watch: Any) -> Any:
+    dtype, eps = y.dtype, jnp.finfo(y.dtype).eps
+    multipliers, z, scale, delta, steps, going = start
+    narrow = low(rows.matrix)
 
     def body(carry):
-        count, (point, delta, damping, going, steps) = carry
-        size = jnp.maximum(_size(point), jnp.finfo(y.dtype).tiny)
+        count, mu, z, excess, delta, damping, going, steps = carry
+        size, reach = jnp.maximum(largest(excess), jnp.finfo(dtype).tiny), _reachable(mu, tol)
+        fine = size <= 100 * eps * scale  # of which rounding errors may be a part
         # Who takes long has a dual without a maximum, as a rule: less and less damping gets far along its ray, to the proof.
-        ease = _PATIENT * 0.5 ** jnp.maximum(count - _PATIENCE, 0).astype(y.dtype)
         late = (count >= _PATIENCE) & (delta == 0)
+        ease = _PATIENT * 0.5 ** jnp.maximum(count - _PATIENCE, 0).astype(dtype)
         damping = jnp.where(late, jnp.minimum(damping, ease), damping)
         damping = jnp.maximum(damping, jnp.minimum(size, 1e-3) ** 2)
-        tau = (delta + damping * rows.norm**2).astype(dtype)
+        tau = delta + damping * rows.norm**2
+        free = (z > rows.lower) & (z < rows.upper)
+        aim = jnp.maximum(0.3 * tol / size, jnp.minimum(_FORCING, size))
+        right = excess / size
 
-        def product(p):
-            return times(matrix, jnp.where(point.free, transposed(matrix, p), 0)) + tau * p
+        def solved(matrix, aim, most):
+            kind = matrix.dtype
+            shift = tau.astype(kind)
 
-        aim = jnp.where(going, jnp.maximum(0.3 * tol / size, jnp.minimum(_FORCING, size)), jnp.inf)
-        right = (point.excess / size).astype(dtype)
-        step = conjugate_gradients(product, right, aim.astype(dtype), 2 * len(right))
-        # With the whole batch one trial has to do: who needs shorter steps is worked on in the last stage.
-        step = size * step.astype(y.dtype)
-        point, length, good = _line_search(rows, y, point, step, going, delta, 1 if single else _HALVINGS)
-        # Where even ascent gains nothing, rounding is all that is left; else each step would be tried again and again.
-        stuck = ~good & (late | (damping >= 1))
+            def product(p):
+                return times(matrix, jnp.where(free, transposed(matrix, p), 0)) + shift * p
+
+            return conjugate_gradients(product, right.astype(kind), aim.astype(kind), most).astype(dtype)
+
+        # In float32 at the first turn; what is left then may be too ill-conditioned for that.
+        late_turn = jnp.logical_and(watch, dtype == jnp.float64)
+        step = solved(narrow, jnp.where(going & ~late_turn, jnp.maximum(aim, _ROUGH), jnp.inf), 2 * len(right))
+        if dtype == jnp.float64:
+            step = step + solved(rows.matrix, jnp.where(going & late_turn, aim, jnp.inf), 2 * len(right))
+        step = size * step
+        slope = transposed(rows.matrix, step)
+        length = _longest_step(rows, z, step, slope, _dot(excess, step), going, delta, jnp.where(watch, _TRIALS, _FEW))
+        new_mu, new_z = mu + length * step, z + length * slope
+        new = _excess(rows, new_z, new_mu, delta)
+        after = largest(new)
+        # The dual has risen, unless that was rounding: there the residual decides, as steps could go in circles. A few that do
+        # not lessen it may pass a kink, behind which it falls.
+        told = length * _dot(excess, step) > 100 * eps * (_dot(z - y, z - y) + jnp.abs(_dot(mu, rows.right)))
+        better = (length > 0) & (told | ~fine | (after <= 0.9 * size))
+        good = going & (better | ((length > 0) & (after <= 2 * size)))
+        stuck = ~better & (late | (damping >= 1))
         # A short step has met a bound that the model did not know of: shorter steps then bend towards ascent, which always gains.
-        damping = jnp.where(length < 0.3, jnp.minimum(10 * damping, 1), 0.1 * damping)
-        if not single:  # a member that turns out to be infeasible goes on, with the problem that has a solution
-            proof = _farkas(rows, point.excess) | _farkas(rows, point.multipliers) | _farkas(rows, step)
-            infeasible = going & (delta == 0) & (_size(point) > tol) & proof
-            delta = jnp.where(infeasible, _DELTA, delta)
-            # As far along its multipliers as the regularised dual has a maximum: they may have gone well beyond.
-            far = _dot(point.multipliers, point.multipliers)
-            share = jnp.clip(_dot(point.multipliers, point.excess) / jnp.where(far > 0, _DELTA * far, 1), 1e-6, 1)
-            again = _evaluate(rows, y, share * point.multipliers, delta)
-            point, damping = _where(infeasible, again, point), jnp.where(infeasible, 0, damping)
-            stuck &= ~infeasible
+        damping = jnp.where(better & (length >= 0.3), 0.1 * damping, jnp.minimum(jnp.maximum(10 * damping, 1e-12), 1))
+        mu, z, after = jnp.where(good, new_mu, mu), jnp.where(good, new_z, z), jnp.where(good, after, size)
+        # A member that turns out to be infeasible goes on, with the problem that has a solution.
+        proof = jax.lax.cond(
+            watch,
+            lambda r, s: _farkas(rows, r, s),
+            lambda r, s: jnp.zeros(going.shape, bool),
+            (excess, mu, step),
+            (transposed(rows.matrix, excess), z - y, slope),
+        )
+        infeasible = going & (delta == 0) & (after > tol) & proof
+        delta = jnp.where(infeasible, _DELTA, delta)
+        stuck &= ~infeasible & watch  # before that, whoever is left gets a turn
+        excess = jnp.where(good, new, excess) - jnp.where(infeasible, _DELTA, 0) * mu
+        damping = jnp.where(infeasible, 0, damping)
         # Multipliers of infeasible members are large, and their rounding errors too.
-        goal = jnp.where(delta > 0, jnp.maximum(tol, rough), _reachable(point, tol))
-        return count + 1, _State(point, delta, damping, going & ~stuck & (_size(point) > goal), steps + going)
+        goal = jnp.where(delta > 0, jnp.maximum(tol, eps**0.5 * (1 + scale)), reach if rows.source is None else tol)
+        return count + 1, mu, z, excess, delta, damping, going & ~stuck & (after > goal), steps + going
 
-    return jax.lax.while_loop(lambda c: (c[0] < max_steps) & (c[1].going.sum() > leave), body, (0, state))[1]
+    excess = _excess(rows, z, multipliers, delta)
+    going &= largest(excess) > tol
+    carry = (0, multipliers, z, excess, delta, jnp.zeros_like(tol), going, steps)
+    last = jax.lax.while_loop(lambda c: (c[0] < limit) & (c[-2].sum() > leave), body, carry)
+    _, multipliers, z, excess, delta, _, going, steps = last
+    return jnp.concatenate([multipliers, z, jnp.stack([scale, delta, largest(excess), steps, going.astype(dtype)])])
 
 
-def _reachable(point: _Point, tol: Any) -> Any:
+def _excess(rows: Rows, z: Any, multipliers: Any, delta: Any) -> Any:
+    """F, of the dual less delta |mu|^2 / 2."""
+    x = clip(z, rows.lower, rows.upper)
+    if rows.source is None:
+        return rows.right - times(rows.matrix, x) - delta * multipliers
+    A, b, W = rows.source
+    return transposed(W, b - times(A, x)) - delta * multipliers
+
+
+def _reachable(multipliers: Any, tol: Any) -> Any:
     """`tol`, or what rounding leaves where multipliers are large, at a corner of the set."""
-    return jnp.maximum(tol, 16 * jnp.finfo(tol.dtype).eps * largest(point.multipliers))
+    return jnp.maximum(tol, 16 * jnp.finfo(tol.dtype).eps * largest(multipliers))
 
 
-def _line_search(
-    rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta: Any, halvings: int
-) -> tuple[_Point, Any, Any]:
-    """Halve a step until the dual, or the residual, is better by it; the point, the part of it, and whether it was taken."""
-    slope, size = _dot(point.excess, step), _size(point)
-    rounding = 100 * jnp.finfo(y.dtype).eps * (jnp.abs(point.value) + jnp.abs(_dot(point.multipliers, rows.right)))
-
-    def body(carry):
-        count, length, _, good = carry
-        length = jnp.where(good, length, 0.5 * length)
-        new = _evaluate(rows, y, point.multipliers + length * step, delta)
-        # Where the dual no longer tells, by its rounding errors, the residual decides; alone it could go round in circles.
-        gained, even = new.value >= point.value + 1e-4 * length * slope, new.value >= point.value - rounding
-        good = ~going | gained | (even & (_size(new) <= 0.9 * size))
-        return count + 1, length, new, good
-
-    first = jnp.ones_like(slope) if halvings == 1 else _longest_step(rows, y, point, step, going, delta)
-    carry = (0, jnp.where(going, 2 * first, 0), point, ~going)
-    _, length, new, good = jax.lax.while_loop(lambda c: (c[0] < halvings) & ~c[3].all(), body, carry)
-    return _where(good & going, new, point), length, good
-
-
-def _longest_step(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delta: Any) -> Any:
-    """The part of a step where the dual's derivative along it has come down to a tenth: Newton's method in a bracket.
+def _longest_step(rows: Rows, z: Any, step: Any, slope: Any, square: Any, going: Any, delta: Any, most: Any) -> Any:
+    """The part of a step where the dual's derivative along it, at first `square`, is a tenth: Newton's method in a bracket.
 
     It may be far above 1: where long boxes meet at a corner, or nothing is feasible, the dual rises along what the bounds hold.
     """
-    z, slope = y + transposed(rows.matrix, point.multipliers), transposed(rows.matrix, step)
-    fixed, push, square = (
-        _dot(step, rows.right - delta * point.multipliers),
-        delta * _dot(step, step),
-        _dot(point.excess, step),
-    )
+    x, push = clip(z, rows.lower, rows.upper), delta * _dot(step, step)
 
     def body(carry):
         count, t, low, high, going = carry
         w = z + t * slope
-        value = fixed - t * push - _dot(clip(w, rows.lower, rows.upper), slope)
-        bend = push + jnp.sum(jnp.where((w > rows.lower) & (w < rows.upper), slope**2, 0), axis=0)
+        value = square - t * push - _dot(clip(w, rows.lower, rows.upper) - x, slope)
+        bend = push + _dot(jnp.where((w > rows.lower) & (w < rows.upper), slope, 0), slope)
         low, high = jnp.where(value > 0, jnp.maximum(t, low), low), jnp.where(value > 0, high, jnp.minimum(t, high))
         going &= jnp.abs(value) > 0.1 * square
         new = t + value / jnp.where(bend > 0, bend, 1)
@@ -316,30 +329,15 @@ def _longest_step(rows: Rows, y: Any, point: _Point, step: Any, going: Any, delt
 
     one = jnp.ones_like(square)
     carry = (0, one, 0 * one, jnp.inf * one, going)
-    return jax.lax.while_loop(lambda c: (c[0] < _TRIALS) & c[-1].any(), body, carry)[1]
+    _, t, low, _, going = jax.lax.while_loop(lambda c: (c[0] < most) & c[-1].any(), body, carry)
+    return jnp.where(going, low, t)
 
 
-def _divided(rows: Rows, y: Any, tol: Any, state: _State, share: int, max_steps: int) -> _State:
-    """Newton steps for the members that are left, some of the batch at a time."""
-    batch = y.shape[-1]
-
-    def body(carry):
-        count, state, left = carry
-        chosen = jnp.argsort(~left)[:share]  # stable: those that are left come first
-        part = jax.tree.map(lambda leaf: leaf[..., chosen], state)
-        part = _newton(_take(rows, chosen, batch), y[:, chosen], tol[chosen], part, max_steps)
-        state = jax.tree.map(lambda old, new: old.at[..., chosen].set(new), state, part)
-        return count + 1, state, left.at[chosen].set(False)
-
-    going = lambda c: (c[0] <= batch // share + 1) & c[2].any()  # noqa: E731
-    return jax.lax.while_loop(going, body, (0, state, state.going))[1]
-
-
-def _farkas(rows: Rows, r: Any) -> Any:
-    """Whether r proves that no point satisfies the constraint: r . c beyond what r . Q x can be in the box."""
-    slope = transposed(rows.matrix, r)
+def _farkas(rows: Rows, rays: Any, slopes: Any) -> Any:
+    """Whether one of the rays r proves that no point satisfies the constraint: r . c beyond what r . Q x can be in the box."""
+    r, slope = jnp.stack(rays), jnp.stack(slopes)  # [3, rows, B], [3, n, B]
     eps = jnp.finfo(r.dtype).eps
-    doubt = 1e3 * eps * jnp.sqrt(_dot(r, r)) * jnp.max(rows.norm)  # of a slope, by rounding
+    doubt = 1e3 * eps * jnp.sqrt(jnp.sum(r * r, 1, keepdims=True)) * jnp.max(rows.norm)  # of a slope, by rounding
 
     def at(bound):
         # A slope counts for whatever it may be. Where a bound is missing only zero has a maximum: there doubt counts as zero.
@@ -349,8 +347,8 @@ def _farkas(rows: Rows, r: Any) -> Any:
 
     most = jnp.maximum(at(rows.lower), at(rows.upper))
     claimed = r * rows.right
-    rounding = 1e2 * eps * (jnp.abs(claimed).sum(0) + jnp.abs(most).sum(0))
-    return claimed.sum(0) > most.sum(0) + rounding
+    rounding = 1e2 * eps * (jnp.abs(claimed).sum(1) + jnp.abs(most).sum(1))
+    return (claimed.sum(1) > most.sum(1) + rounding).any(0)
 
 
 def largest(array: Any) -> Any:
@@ -358,21 +356,17 @@ def largest(array: Any) -> Any:
     return jnp.max(jnp.abs(array), axis=0, initial=0)
 
 
-def _size(point: _Point) -> Any:
-    return largest(point.excess)
-
-
 def _dot(a: Any, b: Any) -> Any:
     return jnp.sum(a * b, axis=0)
-
-
-def _where(mask: Any, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda n, o: jnp.where(mask, n, o), new, old)
 
 
 def _take(rows: Rows, chosen: Any, batch: int) -> Rows:
     def take(array: Any) -> Any:
         return array[..., chosen] if array.shape[-1:] == (batch,) else array
 
-    matrix = rows.matrix[chosen] if rows.matrix.ndim == 3 else rows.matrix
-    return Rows(matrix, take(rows.right), take(rows.lower), take(rows.upper), take(rows.norm))
+    def member(matrix: Any) -> Any:
+        return matrix[chosen] if matrix.ndim == 3 else matrix
+
+    source = rows.source and (member(rows.source[0]), take(rows.source[1]), member(rows.source[2]))
+    vectors = (take(array) for array in rows[1:5])
+    return Rows(member(rows.matrix), *vectors, source)

@@ -25,7 +25,8 @@ from jaxsci.constraints.constraint import (
 from jaxsci.constraints.dual import clip, largest
 from jaxsci.constraints.factor import Factor, factor
 from jaxsci.constraints.members import joined
-from jaxsci.constraints.polytope_solve import Data, Warm
+from jaxsci.constraints.polytope_data import Data, where_known
+from jaxsci.constraints.polytope_solve import Warm
 
 _MAX_STEPS = 200
 
@@ -143,7 +144,7 @@ class Polytope(Constraint):
                 )
         data, batch = self._flat(y)
         known = _finite(jax.lax.stop_gradient(data))
-        data = polytope_solve.where_known(data, known)
+        data = where_known(data, known)
         fixed = jax.lax.stop_gradient(data)
         shared = self.factor
         if shared is None:

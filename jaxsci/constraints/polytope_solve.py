@@ -1,7 +1,8 @@
 r"""The nearest point of {A x = b, cl <= C x <= cu, l <= x <= u} for a batch, and its derivative.
 
 Forward, without rows C: `jaxsci.constraints.dual` on orthonormal rows, then Newton steps on the optimality conditions with the
-active bounds that were found: they end at round-off, in float32 by residuals that carry their rounding errors along.
+active bounds that were found, where its residuals are not those of A already: in float32, in which they carry their rounding
+errors along, and for sparse rows.
 
 With rows C a primal-dual active set (semismooth Newton steps on all conditions at once, no line search) finds rows and bounds,
 as a rule in about six steps; the optimality conditions are then checked in full precision. Members that fail, infeasible ones
@@ -32,52 +33,12 @@ from jaxsci.constraints.compensated import shortfall
 from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS
 from jaxsci.constraints.dual import clip, largest, times, transposed
 from jaxsci.constraints.factor import Factor, lifted, row_lengths
+from jaxsci.constraints.polytope_data import Data, where_known
 
 _ACTIVE = 12  # steps of the active set at most
 _COARSE = 1e-3  # accuracy of those
 _PROXIMAL = 60  # steps for the slacks at most
 _POLISH = 8  # Newton steps on the optimality conditions at most
-
-
-class Data(NamedTuple):
-    """The numbers of a batch; matrices that all members share have two axes, other arrays that they share a last axis of 1."""
-
-    y: Any  # [n, B]
-    A: Any  # [m, n] or [B, m, n], or None
-    b: Any  # [m, B or 1]
-    lower: Any  # [n, B or 1]
-    upper: Any
-    C: Any  # [p, n] or [B, p, n], or None
-    C_lower: Any  # [p, B or 1]
-    C_upper: Any
-
-
-def where_known(data: Data, known: Any) -> Data:
-    """Members whose numbers are not known get others, without conditions: NaN must reach no other member and no gradient.
-
-    What all members share is known for all of them, or for nobody.
-    """
-
-    def vector(array, other):
-        return jnp.where(known if array.shape[-1] == len(known) else known.any(), array, other)
-
-    def matrix(array):
-        if array is None or isinstance(array, BCOO):
-            return jax.tree.map(
-                lambda a: jnp.where(known.any(), a, 0) if jnp.issubdtype(a.dtype, jnp.floating) else a, array
-            )
-        return jnp.where(known[:, None, None] if array.ndim == 3 else known.any(), array, 0)
-
-    return Data(
-        vector(data.y, 0),
-        matrix(data.A),
-        vector(data.b, 0),
-        vector(data.lower, -jnp.inf),
-        vector(data.upper, jnp.inf),
-        matrix(data.C),
-        vector(data.C_lower, -jnp.inf),
-        vector(data.C_upper, jnp.inf),
-    )
 
 
 class Warm(NamedTuple):
@@ -109,12 +70,23 @@ def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_
     contradicted = _inconsistent(data, factor, tol)
     if data.C is None:
         start = jnp.zeros((factor.rows.shape[-2], batch), dtype) if warm is None else factor.contract(warm.multipliers)
+        exact = (
+            dtype == jnp.float64 and factor.right.ndim > 1
+        )  # else `_polish` takes the multipliers to their rounding errors
         rows = dual.Rows(factor.rows, factor.reduce(data.b), data.lower, data.upper, factor.norm)
-        found = dual.solve(rows, data.y, tol_rows, start, max_steps, climb=warm is None)
+        rows = rows._replace(source=(data.A, data.b, factor.right)) if exact else rows
+        found = dual.solve(
+            rows, data.y, 0.1 * tol / longest(data) if exact else tol_rows, start, max_steps, climb=warm is None
+        )
         status = jnp.where(contradicted, INFEASIBLE, found.status)
-        x, multipliers = _polish(data, factor, factor.expand(found.multipliers), equations, status != INFEASIBLE, tol)
+        x, multipliers = clip(found.z, data.lower, data.upper), factor.expand(found.multipliers)
         # The dual may end at its rounding errors, a little above what was asked of it, and the point be as good as any.
-        status = jnp.where((status == MAX_STEPS) & _optimal(data, x, multipliers, equations, tol), CONVERGED, status)
+        if exact:
+            good = violation(data, x) <= tol
+        else:
+            x, multipliers = _polish(data, factor, multipliers, equations, status != INFEASIBLE, tol)
+            good = _optimal(data, x, multipliers, equations, tol)
+        status = jnp.where((status == MAX_STEPS) & good, CONVERGED, status)
         return Nearest(x, multipliers, status, found.steps, jnp.zeros((0, batch), dtype), equations)
 
     start = jnp.zeros((len(equations) + data.C.shape[-2], batch), dtype) if warm is None else warm.multipliers

@@ -15,7 +15,7 @@ from flax import nnx
 from jaxsci.networks.borders import Borders, check_borders, check_modes, check_options, extension, hold, per_axis
 from jaxsci.networks.functional import FlaxNetwork
 from jaxsci.networks.grid_layers import GAINS, Perceptron, channels_last, dense
-from jaxsci.networks.layers import Activation, ActivationName, check_activation
+from jaxsci.networks.layers import Activation, ActivationName, check_activation, normal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ class FactorisedConvolution(nnx.Module):
     def __init__(self, modes: tuple[int, ...], channels: int, borders: tuple[str, ...], rngs: nnx.Rngs):
         deviation = math.sqrt(0.5 / (channels * len(modes)))
         self.weights = nnx.List([
-            nnx.Param(deviation * jax.random.normal(rngs.params(), (2, m, channels, channels), jnp.result_type(float)))
+            nnx.Param(normal(rngs.params(), (2, m, channels, channels), deviation))
             for m in modes
         ])  # fmt: skip
         self.borders = borders

@@ -21,7 +21,7 @@ from flax import nnx
 from jaxsci._checks import is_whole
 from jaxsci.networks.functional import FlaxNetwork
 from jaxsci.networks.grid_products import affine, left_product
-from jaxsci.networks.layers import Activation, ActivationName, Dense, check_activation
+from jaxsci.networks.layers import Activation, ActivationName, Dense, check_activation, normal
 
 Border = Literal["periodic", "even", "odd"]
 
@@ -139,7 +139,7 @@ class SpectralConvolution(nnx.Module):
         kept = (*(2 * m - 1 for m in modes[:-1]), modes[-1])
         shape = (2, channels, channels, *kept)  # real and imaginary part, from, to, wavenumbers
         deviation = math.sqrt(0.5 / channels)
-        self.weights = nnx.Param(deviation * jax.random.normal(rngs.params(), shape, jnp.result_type(float)))
+        self.weights = nnx.Param(normal(rngs.params(), shape, deviation))
         self.modes = modes
 
     def __call__(self, h):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsci.networks.borders import extend, waves
-from jaxsci.networks.layers import Activation, ActivationName, Dense
+from jaxsci.networks.layers import Activation, ActivationName, Dense, normal
 
 # 1 / sqrt(E sigma(z)^2) for z ~ N(0, 1)
 GAINS: dict[str, float] = {"tanh": 1.5925, "sin": 1.5209, "gelu": 1.5336, "silu": 1.6765, "stan": 0.9316}
@@ -77,7 +77,7 @@ class Convolution(nnx.Module):
     ):
         d, dtype = len(borders), jnp.result_type(float)
         deviation = gain / math.sqrt(sizes[0] * kernel**d)
-        self.kernel = nnx.Param(deviation * jax.random.normal(rngs.params(), (*(kernel,) * d, *sizes), dtype))
+        self.kernel = nnx.Param(normal(rngs.params(), (*(kernel,) * d, *sizes), deviation))
         self.bias = nnx.Param(jnp.zeros(sizes[1], dtype))
         self.network, self.borders, self.stride, self.dilation = network, borders, stride, dilation
 
@@ -135,7 +135,7 @@ class Positions(nnx.Module):
     def __init__(self, outputs: int, borders: tuple[str, ...], harmonics: int, rngs: nnx.Rngs):
         deviation = 1 / math.sqrt(harmonics * len(borders))
         shape = (len(borders), 2 * harmonics, outputs)
-        self.weights = nnx.Param(deviation * jax.random.normal(rngs.params(), shape, jnp.result_type(float)))
+        self.weights = nnx.Param(normal(rngs.params(), shape, deviation))
         self.borders, self.harmonics = borders, harmonics
 
     def __call__(self, space: tuple[int, ...]):

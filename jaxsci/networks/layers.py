@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array
 
 from jaxsci._checks import is_whole, unknown_name
+from jaxsci._types import Key
 
 ActivationName = Literal["tanh", "sin", "gelu", "silu", "stan"]
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -80,6 +83,11 @@ class Activation(nnx.Module):
             z = self.slope[...] * z
         value = ACTIVATIONS[self.name](z)
         return value if self.beta is None else value * (1.0 + self.beta[...] * z)
+
+
+def normal(key: Key, shape: tuple[int, ...], deviation: float) -> Array:
+    """Normal numbers in the default floating-point type, drawn flat: a processor's compiler takes seconds over several axes."""
+    return deviation * jax.random.normal(key, (math.prod(shape),), jnp.result_type(float)).reshape(shape)
 
 
 def check_widths(network: str, widths: Any, *, equal: bool = False) -> None:

@@ -13,7 +13,7 @@ from jaxsci._checks import is_whole
 from jaxsci.networks.borders import Borders, check_borders, check_options, hold, per_axis
 from jaxsci.networks.functional import FlaxNetwork
 from jaxsci.networks.grid_layers import GAINS, LayerNorm, Perceptron, Positions, channels_last, dense
-from jaxsci.networks.layers import Activation, ActivationName, Dense, check_activation
+from jaxsci.networks.layers import Activation, ActivationName, Dense, check_activation, normal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +120,7 @@ class PhysicsAttention(nnx.Module):
         self.slices = Dense(size, slices, rngs, kernel_init=nnx.initializers.orthogonal())
         self.temperature = nnx.Param(jnp.full((heads, 1), 0.5, dtype))
         shape, deviation = (3, size, size), 1 / math.sqrt(size)
-        self.tokens = nnx.Param(deviation * jax.random.normal(rngs.params(), shape, dtype))  # query, key, value
+        self.tokens = nnx.Param(normal(rngs.params(), shape, deviation))  # query, key, value
         self.join = dense(channels, channels, rngs)
         self.heads = heads
 

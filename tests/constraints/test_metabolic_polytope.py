@@ -57,6 +57,7 @@ def test_small_slopes_count_against_large_bounds(dtype):
         jnp.asarray([[1 - 500 * slope], [1000]], dtype),
         jnp.ones((), dtype),
     )
-    assert not dual._farkas(rows, jnp.ones((1, 1), dtype)).any()
+    ray = jnp.ones((1, 1), dtype)
+    assert not dual._farkas(rows, (ray,), (rows.matrix.T @ ray,)).any()
     short = rows._replace(upper=jnp.asarray([[0.5], [1]], dtype))
-    assert dual._farkas(short, jnp.ones((1, 1), dtype)).all()
+    assert dual._farkas(short, (ray,), (rows.matrix.T @ ray,)).all()

@@ -91,7 +91,7 @@ def groups_of(area: str, names: Sequence[str]) -> dict[str, Group]:
 
     def group(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         module = importlib.import_module(f"{area}_{name}")
-        for found, rows in vars(module).items():
+        for found, rows in list(vars(module).items()):
             if found.startswith("rows_") and inspect.isfunction(rows) and rows.__module__ == module.__name__:
                 yield from rows(options)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import importlib
 import inspect
 import json
@@ -87,15 +86,14 @@ def versions(*packages: str) -> dict[str, str | None]:
 
 
 def groups_of(area: str, names: Sequence[str]) -> dict[str, Group]:
-    """By name, the rows of the file ``<area>_<name>.py`` beside this one: those of its functions ``rows_...``, in their order."""
-
-    def group(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """As ``<name>.<rows>``, the functions ``rows_<rows>`` of the files ``<area>_<name>.py`` beside this one, in their order."""
+    groups = {}
+    for name in names:
         module = importlib.import_module(f"{area}_{name}")
-        for found, rows in list(vars(module).items()):
+        for found, rows in vars(module).items():
             if found.startswith("rows_") and inspect.isfunction(rows) and rows.__module__ == module.__name__:
-                yield from rows(options)
-
-    return {name: functools.partial(group, name) for name in names}
+                groups[f"{name}.{found.removeprefix('rows_')}"] = rows
+    return groups
 
 
 def run(
@@ -112,7 +110,8 @@ def run(
         parser.add_argument(f"--{name}", metavar="PYTHON", help=f"of an environment that has {name}")
     options = parser.parse_args()
     about = {"cores": os.cpu_count(), "versions": versions(*packages)}
-    for name, rows in ({name: make for name, make in groups.items() if options.only in name} or groups).items():
+    asked = options.only.split(":")[0]  # names of rows begin with that of their group and a colon
+    for name, rows in ({name: make for name, make in groups.items() if asked in name} or groups).items():
         for result in rows(options):
             if options.only in name or options.only in result["name"]:
                 print(json.dumps(_short(result | about)) if options.json else _line(result), flush=True)

@@ -2,7 +2,7 @@
 
     python benchmarks/compare.py                a table
     python benchmarks/compare.py --json         one JSON object per line
-    python benchmarks/compare.py --only report  groups or rows whose name contains the word
+    python benchmarks/compare.py --only report  groups (operators.flow is one part of a group) or rows whose name contains it
     python benchmarks/compare.py --smoke        small rows, to see that it runs
     python benchmarks/compare.py --apebench PYTHON --neuralop PYTHON     of environments that have the peers
 

@@ -3,6 +3,9 @@
 A general product transposes to what it contracts, and the rules of JAX write a derivative as the transpose of a product: on a
 processor each is a copy of a field across its rows, several times the cost of the product. These primitives know another form
 of their own derivative. They are linear in each argument, so that both modes of differentiation and all orders pass.
+
+Inside `jax.shard_map` the general products stand in their place: JAX's own primitives know over which axes of a mesh their
+operands vary, and that the derivative in what all devices share is a sum over them.
 """
 
 from __future__ import annotations
@@ -19,13 +22,21 @@ from jax.interpreters import ad, batching, mlir
 
 def left_product(matrix: np.ndarray, h: Any, axes: tuple[int, ...]) -> Any:
     """A constant ``[*new, *old]`` times h, contracted over its `axes`; the new axes come first."""
-    new = matrix.ndim - len(axes)
-    return _left.bind(h, jnp.asarray(matrix, h.dtype), axes=axes, to=tuple(range(new)), back=False)
+    to = tuple(range(matrix.ndim - len(axes)))
+    product = _compute_left if _varies(h) else _left.bind
+    return product(h, jnp.asarray(matrix, h.dtype), axes=axes, to=to, back=False)
 
 
 def affine(h: Any, kernel: Any) -> Any:
     """``[..., inputs]`` times ``[inputs, outputs]``."""
-    return _right.bind(h, kernel)
+    return (_compute_right if _varies(h) or _varies(kernel) else _right.bind)(h, kernel)
+
+
+def _varies(a: Any) -> bool:
+    """Whether devices have different values of it, inside of `jax.shard_map`."""
+    kind = jax.typeof(a)
+    manual = getattr(kind, "manual_axis_type", None)  # JAX before 0.10 called its part `vma`
+    return bool(getattr(kind, "vma", None) if manual is None else manual.varying)
 
 
 def _primitive(name: str, compute: Any) -> Primitive:

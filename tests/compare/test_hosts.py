@@ -60,10 +60,10 @@ def results(folder):
 
 
 def the_same(one, other):
-    """Solvers and baselines; surrogates but for what round-off does to a training."""
+    """Solvers, baselines and surrogates, but for round-off."""
     assert set(one) == set(other)
     for name, errors in one.items():
-        np.testing.assert_allclose(other[name], errors, rtol=2e-2 if name[0] == "FNO" else 1e-3, err_msg=str(name))
+        np.testing.assert_allclose(other[name], errors, rtol=1e-3, err_msg=str(name))
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def descend(
         flat = jnp.abs(gain) <= 16 * eps * s.model.cost
         better = jnp.linalg.norm(new.gradient) < 0.9 * jnp.linalg.norm(s.model.gradient)
         ratio = jnp.where(flat, jnp.where(better, 1.0, -1.0), gain / jnp.where(expected > 0, expected, 1.0))
-        finite = jnp.isfinite(new.cost) & jnp.isfinite(new.gradient).all() & jnp.isfinite(new.hessian).all()
+        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(new)]).all()
         accept = finite & (ratio > 1e-4)
         shrink = jnp.clip(1 - (2 * ratio - 1) ** 3, 1 / 9, 2.0)
         damping = jnp.where(accept, jnp.maximum(s.damping * shrink, eps), s.damping * s.growth)

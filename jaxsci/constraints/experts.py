@@ -62,6 +62,8 @@ def solve_experts(
         raise ValueError("solve_experts: the rows have no leading axis of experts; cut the basis by split_grid.")
     start = jnp.broadcast_to(start, (*shape, jnp.shape(start)[-1]))
     if interfaces is not None:
+        if constraint.matrix_free:
+            raise ValueError("solve_experts: with interfaces the solve is direct; leave matrix_free out.")
         if constraint.exact or mesh is not None:
             raise ValueError(
                 "solve_experts: with interfaces there can be no exact rows, and no mesh; shard the arrays and use jit."

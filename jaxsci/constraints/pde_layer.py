@@ -27,13 +27,14 @@ import jax.numpy as jnp
 
 from jaxsci.constraints.basis_rows import Rows
 from jaxsci.constraints.constraint import Constraint, ProjectionInfo, constraint
+from jaxsci.constraints.matrix_free import MATRIX_FREE
 from jaxsci.constraints.members import over_members
-from jaxsci.constraints.stationary import solve_one
+from jaxsci.constraints.stationary import DIRECT, solve_one
 
 MAX_ITERATIONS = 100
 
 
-@constraint("gauss_newton")
+@constraint("gauss_newton", "matrix_free")
 class PDEConstraint(Constraint):
     r"""The coefficients omega, ``[..., N]``, for which equations hold at sampled points, and conditions with them.
 
@@ -46,6 +47,9 @@ class PDEConstraint(Constraint):
       rows: what holds in the sense of least squares, from `equation_rows` and `linear_rows`.
       exact: linear rows that hold exactly.
       gauss_newton: derivatives with J'J in place of the whole Hessian: cheaper by half, and exact where the residual is zero.
+      matrix_free: steps and derivatives by conjugate gradients on products with J and J', neither J nor J'J being formed. It
+        pays where N is large and the basis, its columns scaled to unit length, well conditioned; where it is rank-deficient,
+        the minimum is the one nearest to `start` in those units. `exact` rows are still factored.
     Info:
       `residual` is the largest residual of any row, weights left out. `status` is SADDLE where the point is stationary and no
       minimum, so that derivatives mean nothing; INFEASIBLE where the exact rows contradict each other; `warm` is omega.
@@ -67,6 +71,7 @@ class PDEConstraint(Constraint):
     rows: tuple[Rows, ...]
     exact: tuple[Rows, ...] = ()
     gauss_newton: bool = False
+    matrix_free: bool = False
 
     def __post_init__(self):
         for name in ("rows", "exact"):
@@ -108,7 +113,7 @@ class PDEConstraint(Constraint):
         steps = MAX_ITERATIONS if max_steps is None else max_steps
 
         def one(tree: Any) -> tuple[Any, ProjectionInfo]:
-            return solve_one(*tree, tol, steps, self.gauss_newton)
+            return solve_one(*tree, tol, steps, self.gauss_newton, MATRIX_FREE if self.matrix_free else DIRECT)
 
         tree = (self.rows, self.exact, start)
         ndims = (event_ndims(self.rows), event_ndims(self.exact), 1)

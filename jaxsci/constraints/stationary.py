@@ -40,15 +40,21 @@ def stacked(rows: tuple[Rows, ...]) -> tuple[Any, Any]:
     return jnp.concatenate(matrices), jnp.concatenate(shifts)
 
 
-def solve_one(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: Any, max_steps: Any, gauss_newton: bool):
-    """The solution from a start, one member of a batch; see `PDEConstraint.nearest`."""
+def solve_one(
+    rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: Any, max_steps: Any, gauss_newton: bool, method: Any
+) -> tuple[Any, ProjectionInfo]:
+    """The solution from a start, one member of a batch; see `PDEConstraint.nearest`.
+
+    `method` is how: (search, attach), of matrices (`DIRECT`) or of products with vectors (`matrix_free.MATRIX_FREE`).
+    """
+    search, attach = method
     rows, exact = jax.tree.map(lambda x: jnp.asarray(x), (rows, exact))
     finite = jnp.all(jnp.stack([jnp.isfinite(x).all() for x in (*jax.tree.leaves((rows, exact)), omega)]))
     # Zeros in place of what cannot be solved: a NaN in one member must not reach another, nor a gradient.
     rows, exact, omega = jax.tree.map(lambda x: jnp.where(finite, x, 0), (rows, exact, omega))
     fixed = jax.tree.map(jax.lax.stop_gradient, (rows, exact, omega))
     found = search(*fixed, tol, max_steps)
-    omega = _attach(gauss_newton, found.omega, found.coordinates, rows, exact)
+    omega = attach(gauss_newton, found.omega, found.coordinates, rows, exact)
     status = jnp.where(finite, found.status, NOT_FINITE)
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(part.unweighted(omega)), initial=0.0) for part in (*rows, *exact)]))
     info = ProjectionInfo(
@@ -58,11 +64,36 @@ def solve_one(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: 
     return omega, info
 
 
+class Held(NamedTuple):
+    """The exact conditions as orthonormal rows; see `Coordinates`."""
+
+    normal: Any
+    normal_mask: Any
+    combine: Any
+
+
+def meet(exact: tuple[Rows, ...], omega: Any) -> tuple[Any, Held, Any]:
+    """The nearest point on which the exact rows hold, the rows made orthonormal, and whether they contradict each other."""
+    size, dtype, eps = omega.shape[0], omega.dtype, jnp.finfo(omega.dtype).eps
+    if not exact:
+        return omega, Held(jnp.zeros((0, size), dtype), jnp.zeros(0, bool), jnp.zeros((0, 0), dtype)), jnp.zeros((), bool)
+    matrix, shift = stacked(exact)
+    left, values, normal = jnp.linalg.svd(matrix, full_matrices=False)
+    mask = values > eps * max(matrix.shape) * values[0]
+    combine = left * jnp.where(mask, 1 / jnp.where(mask, values, 1), 0)
+    normal = normal * mask[:, None]
+    for _ in range(2):  # the second time what rounding left
+        omega = omega - normal.T @ (combine.T @ (matrix @ omega + shift))
+    left_over = jnp.max(jnp.abs(matrix @ omega + shift), initial=0.0)
+    size_of = jnp.max(jnp.abs(matrix) @ jnp.abs(omega) + jnp.abs(shift), initial=0.0)
+    return omega, Held(normal, mask, combine), left_over > eps**0.75 * size_of
+
+
 class Found(NamedTuple):
     """What a search ends with; `scale` is the size of the residual that the tolerance is a share of."""
 
     omega: Any
-    coordinates: Coordinates
+    coordinates: Any
     status: Any
     steps: Any
     scale: Any
@@ -72,20 +103,9 @@ def search(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: Any
     """From a start to the stationary point; nothing here is differentiated."""
     size, dtype, eps = omega.shape[0], omega.dtype, jnp.finfo(omega.dtype).eps
     keep = jnp.eye(size, dtype=dtype)
-    normal, normal_mask, combine = jnp.zeros((0, size), dtype), jnp.zeros(0, bool), jnp.zeros((0, 0), dtype)
-    broken = jnp.zeros((), bool)
+    omega, held, broken = meet(exact, omega)
     if exact:
-        matrix, shift = stacked(exact)
-        left, values, normal = jnp.linalg.svd(matrix, full_matrices=False)
-        normal_mask = values > eps * max(matrix.shape) * values[0]
-        combine = left * jnp.where(normal_mask, 1 / jnp.where(normal_mask, values, 1), 0)
-        normal = normal * normal_mask[:, None]
-        for _ in range(2):  # the second time what rounding left
-            omega = omega - normal.T @ (combine.T @ (matrix @ omega + shift))
-        left_over = jnp.max(jnp.abs(matrix @ omega + shift), initial=0.0)
-        size_of = jnp.max(jnp.abs(matrix) @ jnp.abs(omega) + jnp.abs(shift), initial=0.0)
-        broken = left_over > eps**0.75 * size_of
-        keep = keep - normal.T @ normal
+        keep = keep - held.normal.T @ held.normal
     chunks = tuple(in_chunks(part) for part in rows)
     if all(part.is_linear for part in rows):
         matrix, shift = stacked(rows)
@@ -127,17 +147,16 @@ def search(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: Any
     reached = jnp.linalg.norm(state.model.gradient) <= tol * scale
     status = jnp.where(reached, jnp.where(convex, CONVERGED, SADDLE), MAX_STEPS)
     status = jnp.where(broken, INFEASIBLE, status)
-    coordinates = Coordinates(basis, mask, normal, normal_mask, combine)
-    return Found(state.omega, coordinates, status, state.steps, scale)
+    return Found(state.omega, Coordinates(basis, mask, *held), status, state.steps, scale)
 
 
-def _objective(omega: Any, multipliers: Any, combine: Any, rows: tuple[Rows, ...], exact: tuple[Rows, ...]) -> Any:
+def lagrangian(omega: Any, multipliers: Any, combine: Any, rows: tuple[Rows, ...], exact: tuple[Rows, ...]) -> Any:
     """Lagrange's function."""
     total = sum(jnp.sum(part.values(omega) ** 2) for part in rows) / 2
-    return total + multipliers @ _held(omega, combine, exact)
+    return total + multipliers @ held_values(omega, combine, exact)
 
 
-def _held(omega: Any, combine: Any, exact: tuple[Rows, ...]) -> Any:
+def held_values(omega: Any, combine: Any, exact: tuple[Rows, ...]) -> Any:
     """The exact conditions' residual in orthonormal combinations."""
     if not exact:
         return jnp.zeros(combine.shape[1], omega.dtype)
@@ -159,9 +178,9 @@ def _attach_rule(gauss_newton, primals, tangents):
     idle = jnp.concatenate([~at.mask, ~at.normal_mask])
     gram = across[:, size:] @ across[:, size:].T + jnp.diag(jnp.where(at.normal_mask, 0.0, 1.0))
     multipliers = -jnp.linalg.solve(gram, across[:, size:] @ here.gradient[size:]) if count else jnp.zeros(0, omega.dtype)
-    gradient = jax.grad(_objective)
+    gradient = jax.grad(lagrangian)
     moved = jax.jvp(lambda r, e: gradient(omega, multipliers, at.combine, r, e), (rows, exact), (drows, dexact))[1]
-    held = jax.jvp(lambda e: _held(omega, at.combine, e), (exact,), (dexact,))[1]
+    held = jax.jvp(lambda e: held_values(omega, at.combine, e), (exact,), (dexact,))[1]
     matrix = jnp.block([
         [here.hessian + jnp.diag(jnp.where(idle, 1.0, 0.0)), across.T],
         [across, jnp.diag(jnp.where(at.normal_mask, 0.0, -1.0))],
@@ -180,3 +199,4 @@ def regular(matrix: Any) -> Any:
 
 _attach = jax.custom_jvp(lambda gauss_newton, omega, at, rows, exact: omega, nondiff_argnums=(0,))
 _attach.defjvp(_attach_rule)
+DIRECT = search, _attach

@@ -1,5 +1,6 @@
 """The mixture of experts: independent, sharded without collectives, and continuous where told."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -186,3 +187,13 @@ def test_bad_input_is_named():
         C.solve_experts(constraint_of(data), jnp.zeros(SIZE), mesh=mesh)
     with pytest.raises(ValueError, match="left and right must have"):
         C.Interfaces(((0, 1),), data["left"], data["right"][..., :2])
+
+
+def test_interfaces_are_solved_with_matrices():
+    data = given()
+    constraint, faces = (
+        dataclasses.replace(constraint_of(data), matrix_free=True),
+        C.Interfaces(((0, 1),), data["left"], data["right"], data["jump"]),
+    )
+    with pytest.raises(ValueError, match="leave matrix_free out"):
+        C.solve_experts(constraint, jnp.zeros(SIZE), interfaces=faces)

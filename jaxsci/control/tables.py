@@ -350,7 +350,7 @@ def _check_shapes(mdp: TabularMDP) -> None:
 
 
 def _check_distribution(name: str, table: np.ndarray, axes: str) -> None:
-    """The last axis is a distribution, to rounding."""
+    """The last axis is a distribution, to rounding: a chance that is a difference may be -1e-16."""
     sums = table.sum(axis=-1)
     tolerance = 8 * table.shape[-1] * np.finfo(table.dtype).eps + 1e-9
     wrong = ~(np.abs(sums - 1) <= tolerance)
@@ -361,7 +361,7 @@ def _check_distribution(name: str, table: np.ndarray, axes: str) -> None:
             f"TabularMDP: probabilities sum to one; {name}{where} sums to {sums[place]:.6g} ({int(wrong.sum())} such). Divide by "
             "the sum, or let what is missing lead to a state of its own."
         )
-    if (table < 0).any():
+    if (table < -tolerance).any():
         raise ValueError(f"TabularMDP: probabilities are not negative; {name} holds {table.min():.6g}.")
 
 

@@ -88,7 +88,8 @@ def test_four_devices_make_the_report_of_one(alone):
     assert "the data on 4, FNO on 4" in " ".join(out.split())
     assert found["environment"]["device"] == "cpu:0: cpu"
     alone_again = run(alone, "compare", "tiny.toml", "--out", "third", "--device", "cpu:2", devices=4)
-    assert alone_again.wait(timeout=1200) == 0
+    told = alone_again.communicate(timeout=1200)[1]
+    assert alone_again.returncode == 0, told[-2000:]
     found, errors = results(alone / "third")
     the_same(results(alone / "one")[1], errors)
     assert found["environment"]["device"] == "cpu:2: cpu"

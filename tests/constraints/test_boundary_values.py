@@ -150,6 +150,7 @@ def test_boxes_hold_all_kinds_in_one_and_two_dimensions():
     np.testing.assert_allclose(line(jnp.array([1.0])), 1.0, rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_periods_with_a_wall_along_the_other_axis():
     inside = hold_periodic(lambda z: jnp.sin(z[0] + 2 * z[1] * z[2]) + z[2], (2.0, None))
     u = hold_boundary(inside, {js.HalfPlane((0, 0), (0, 1)): js.Dirichlet(lambda x: js.cos(np.pi * x))})

@@ -80,6 +80,7 @@ def test_a_batch_is_its_members_and_a_member_that_is_nan_disturbs_none():
     assert all(bool(jnp.isfinite(v).all()) for v in jax.tree.leaves((omega, gradient)))
 
 
+@pytest.mark.slow
 def test_exact_rows_that_contradict_each_other_and_a_maximum_are_told():
     held = C.linear_rows(np.concatenate([START[:2]] * 2), np.array([0.1, 0.2, 0.3, 0.2]))
     rows = layer(DATA, "linear").rows[:1]

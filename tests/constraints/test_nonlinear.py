@@ -260,6 +260,7 @@ def test_derivatives_against_finite_differences_along_a_direction():
         assert jnp.abs(ours - (plus - minus) / (2 * step)).max() < 1e-6 * jnp.abs(ours).max()
 
 
+@pytest.mark.slow
 def test_derivative_of_redundant_conditions_is_that_of_one():
     many = lambda y, r: project(Nonlinear(lambda x, r: (x @ x - r**2) * jnp.array([1.0, 1.0, 3.0]), data=r), y)[0]
     one = lambda y, r: r * y / jnp.linalg.norm(y)

@@ -49,6 +49,7 @@ def test_periodic_units_are_the_longest_waves():
     np.testing.assert_allclose(np.sort(np.abs(found)), np.sort(np.abs(expected)), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_linear_invariants_are_kept_to_round_off():
     loss = js.Equation(lambda a, b, rate: (a.t + rate * a**2, b.t - rate * a**2), "a b", name="loss")
     problem = js.Problem(loss, js.Box(t=(0, 100)), coefficients={"rate": 2.0}, initial={"a": 1.0, "b": 0.0})

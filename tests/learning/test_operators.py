@@ -65,6 +65,7 @@ def test_a_solution_holds_its_conditions_and_estimates_its_error():
         assert error < float(solution.error_estimate) < 50 * error
 
 
+@pytest.mark.slow
 def test_an_error_outside_of_the_family_is_seen_in_the_estimate():
     """The negative control: four times the largest diffusivity that it was trained for."""
     inside, outside = (trained()(problem) for problem in heats(0.3, 2.0))
@@ -156,6 +157,7 @@ class Table:
         return parameters["table"]
 
 
+@pytest.mark.slow
 def test_the_residual_on_the_grid_is_that_of_the_interpolant():
     """Two independent ways to the same number: matrices on the grid, and Taylor arithmetic on the field at the nodes."""
     problem = ring_family(jax.random.key(7))

@@ -153,6 +153,7 @@ def test_cavity_in_its_norm():
     assert errors[1] > 5 * errors[0]
 
 
+@pytest.mark.slow
 def test_poisson_in_its_norm():
     problem = js.problems.poisson()
     solution = js.solve(problem, js.RandomFeatures(150, scale=1.0, points=400, weak=True))

@@ -178,6 +178,7 @@ def test_gradients_are_the_certificate(case):
     np.testing.assert_allclose(total[good], found.objective[good], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_vmap_and_one_at_a_time_agree(case, one):
     (lower, upper, objective), _, found, _ = case
     model = js.metabolism.StoichiometricModel(MODEL.network, lower, upper, objective, MODEL.nominal)

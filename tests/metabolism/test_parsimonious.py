@@ -93,6 +93,7 @@ def test_derivatives_are_differences(case):
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_a_fraction_of_the_optimum_and_another_objective():
     """The start is the vertex of the model as it was loaded: another objective must not need it."""
     solve = jax.jit(parsimonious_fba)

@@ -123,6 +123,7 @@ def test_both_kinds_of_conflict_have_a_ray():
     assert [certificate(d[k], lower[k], upper[k]) for k in range(2)] == [-1.0, -1.0]
 
 
+@pytest.mark.slow
 def test_core_model():
     model = load("e_coli_core")
     small = presolve(model.network)

@@ -174,6 +174,7 @@ def test_wrong_input():
         is_loopless(MODEL, np.zeros(3))
 
 
+@pytest.mark.slow
 def test_progress_and_what_the_search_gives_up(monkeypatch):
     """Parts of two programmes; those that the batched search does not end are solved by HiGHS: the same ranges."""
     names = ["PGI", "EX_ac_e"]

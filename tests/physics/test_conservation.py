@@ -83,6 +83,7 @@ def test_robertson_conserves_the_sum_of_concentrations():
     assert np.abs(total - 1).max() < 1e-13  # a linear invariant: round-off, far below the tolerance
 
 
+@pytest.mark.slow
 def test_lotka_volterra_conserves_its_invariant():
     solution, fields = saved("lotka_volterra", A(rtol=1e-10, atol=1e-10))
     prey, predator, c = fields["prey"], fields["predator"], solution.problem.coefficients

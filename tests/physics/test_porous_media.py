@@ -33,6 +33,7 @@ def similarity(t, x):
     return np.where(x / np.sqrt(t) < 0.14, similarity_profile()(np.minimum(x / np.sqrt(t), 0.14))[0], 0.1)
 
 
+@pytest.mark.slow
 def test_1024_cells_agree_with_the_similarity_solution():
     """As long as the far wall is not felt."""
     solution = solved("diffusion_sorption", js.FiniteVolume(n=1024, estimate=False))

@@ -157,6 +157,7 @@ def density_error(n):
     return float(np.abs(tube(n)["density"][-1] - exact_density(n)).mean())
 
 
+@pytest.mark.slow
 def test_sod_converges_and_stays_positive():
     errors = [density_error(n) for n in (100, 200)]
     assert errors == pytest.approx([6.0e-3, 3.1e-3], rel=0.1)

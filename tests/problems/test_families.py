@@ -28,6 +28,7 @@ def test_starts_of_the_column_are_even_in_their_interval():
     assert abs(float(starts.mean()) - 0.1) < 0.005
 
 
+@pytest.mark.slow
 def test_the_smooth_field_has_the_covariance_of_its_kernel():
     keys = jax.random.split(jax.random.key(0), 4000)
     fields = jax.vmap(lambda key: smooth_gaussian_field(key, BOX, length=0.8).on_grid(18))(keys)

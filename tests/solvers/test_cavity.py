@@ -85,6 +85,7 @@ def test_vorticity_is_the_curl_of_a_solenoidal_velocity():
     assert np.abs(w).max() > 1
 
 
+@pytest.mark.slow
 def test_derivatives_in_the_viscosity_are_those_of_the_equation():
     def circulation(viscosity):
         return js.solvers.steady_cavity(viscosity, n=N).stream_function(0.45, 0.6)

@@ -108,6 +108,7 @@ def test_calibrated_ensembles_are_found_calibrated_and_others_not():
     assert histogram[0] > 2 * histogram[4]  # a U
 
 
+@pytest.mark.slow
 def test_what_is_not_finite():
     members = np.array([[0.0, 0.0], [1.0, np.nan]])
     np.testing.assert_allclose(crps(members, np.zeros(2), average=False), [0, np.inf])

@@ -93,6 +93,7 @@ def test_the_ladder_has_every_grid_and_the_longer_steps_that_are_stable(waves):
     assert errors[24] < errors[16] < errors[12]
 
 
+@pytest.mark.slow
 def test_a_step_that_is_too_long_for_a_scored_start_is_made_shorter(waves):
     wild = dataclasses.replace(waves, starts=60 * waves.starts)  # faster by sixty: its truth is not looked at
     calm, tried = ladder(waves, (12,), 32)[0], ladder(waves, (12,), 32, stable_on=wild)[0]

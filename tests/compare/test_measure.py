@@ -145,6 +145,7 @@ def test_another_speed_shifts_a_surrogate_but_not_the_solver(data):
     assert not found.reasons
 
 
+@pytest.mark.slow
 def test_a_larger_box_takes_larger_grids_or_a_reason(data):
     shifted = Shifted(name="twice the box", family=lambda key: family(key, periods=2), scale=2)
     truth = js.Spectral(n=96, dt=0.05)

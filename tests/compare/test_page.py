@@ -62,6 +62,7 @@ class Reader(html.parser.HTMLParser):
         self.words.append(data)
 
 
+@pytest.mark.slow
 def test_the_page_loads_nothing_from_anywhere(text):
     reader = Reader(text)
     assert reader.open == []

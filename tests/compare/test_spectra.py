@@ -72,6 +72,7 @@ def test_pdebench_in_two_dimensions_sees_the_first_quadrant_alone():
     np.testing.assert_allclose(bands(corner), 0, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_pdebench_keeps_what_is_between_samples_and_channels():
     error = np.random.default_rng(2).normal(size=(5, 3, 2, 8, 8, 8))
     assert fourier_bands(error, 0 * error, space=3, definition="pdebench", edges=(2,), average=False).shape == (3, 2, 2)

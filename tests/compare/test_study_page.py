@@ -232,6 +232,7 @@ def test_a_browser_shows_all_and_its_slider_moves_the_frames(tmp_path, dark, add
     assert (found["playing"], found["paused"]) == ("Pause", "Play")
 
 
+@pytest.mark.slow
 def test_in_one_dimension_the_slider_moves_a_line_and_the_profiles(tmp_path):
     found, console = opened(probed(text("ks")), tmp_path, address="#frame=30")
     assert found["errors"] == console == []

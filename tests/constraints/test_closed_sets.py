@@ -104,6 +104,7 @@ def test_members_do_not_see_each_other(name):
     np.testing.assert_allclose(broken[::2], x[::2], atol=1e-14)
 
 
+@pytest.mark.slow
 def test_where_pieces_meet_the_derivative_is_that_of_the_inside():
     for constraint, y in ((c.HalfSpace(A, A @ A), A), (c.Ball(0.0), jnp.zeros(N)), (c.Monotone(), jnp.ones(N))):
         np.testing.assert_array_equal(jax.jit(jax.jacobian(lambda y, f=constraint: f.project(y)[0]))(y), jnp.eye(N))
@@ -148,6 +149,7 @@ def test_equal_eigenvalues():
     assert not np.isfinite(jax.jvp(lambda x: jnp.linalg.eigh(x)[1], (jnp.eye(4),), (dx,))[1]).all()
 
 
+@pytest.mark.slow
 def test_semidefinite_residual_and_penalty():
     cone = c.PositiveSemidefinite(0.5)
     x = jnp.diag(jnp.array([0.5, 0.2, 1.0])).at[0, 1].set(0.125)

@@ -87,6 +87,7 @@ def test_above_a_bound_against_all_active_sets():
     np.testing.assert_allclose(again, jit(project)(constraint, y + 1e-3)[0], atol=1e-13)
 
 
+@pytest.mark.slow
 def test_of_a_given_energy():
     constraint = Integral(ROWS, TOTAL, energy=40.0, variance=VARIANCE)
     x, info = jit(project)(constraint, Y)

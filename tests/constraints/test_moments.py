@@ -34,6 +34,7 @@ def test_the_nearest_in_relative_entropy(tilted):
     np.testing.assert_allclose(share, [0.2, 0.6, 0.4 / 3, 0.2 / 3], atol=1e-15)
 
 
+@pytest.mark.slow
 def test_targets_of_every_kind_in_one_batch(tilted):
     """Inside, at a vertex, outside; weights that leave no distribution; NaN. Nobody disturbs another."""
     targets = jnp.stack([M, F[:, 2], jnp.array([10.0, 0.0]), M, M, M])

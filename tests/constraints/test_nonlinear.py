@@ -334,6 +334,7 @@ def test_bad_input_is_refused_by_name(make, error, match):
         make()
 
 
+@pytest.mark.slow
 def test_conditions_that_are_not_finite_are_reported():
     point, info = project(Nonlinear(lambda x, _: jnp.log(x[0])), jnp.array([[-1.0], [2.0]]))
     assert info.status.tolist() == [NOT_FINITE, CONVERGED]

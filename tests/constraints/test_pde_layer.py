@@ -149,6 +149,7 @@ def test_one_pass_gives_cost_gradient_and_whole_hessian(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_members_and_a_member_that_is_nan_disturbs_none():
     batch = [data(seed) for seed in (1, 2, 3)]
     stacked = jax.tree.map(lambda *v: jnp.stack(v), *batch)
@@ -206,6 +207,7 @@ def test_exact_conditions_that_contradict_each_other_are_infeasible_and_redundan
     assert bool(jnp.isfinite(omega).all())
 
 
+@pytest.mark.slow
 def test_too_few_steps_are_told_and_a_warm_start_takes_fewer():
     given = data()
     _, info = solved(given, max_steps=1)
@@ -218,6 +220,7 @@ def test_too_few_steps_are_told_and_a_warm_start_takes_fewer():
     np.testing.assert_allclose(omega, solved(near)[0], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_stationary_point_that_is_no_minimum_is_told():
     # u^2 = 1 at u = omega: omega = 0 is stationary, and a maximum.
     rows = C.equation_rows(js.Equation(lambda u: u * u - 1), {("u", ""): jnp.ones((3, 1))}, {})

@@ -39,6 +39,7 @@ def test_the_order_of_a_solver(solver, order, substeps, exact):
     assert coarse / fine > 0.75 * 2**order
 
 
+@pytest.mark.slow
 def test_an_implicit_solver_holds_a_stiff_rate_and_differentiates():
     """ds/dt = -1e4 (s - a): explicit steps of this size blow up; of this one 3e-3 of the distance is left, R(z) ~ 1 / z."""
     step = jax.jit(ode(lambda rate, s, a: -rate * (s - a), 0.1, solver=diffrax.Kvaerno3(), substeps=1))
@@ -137,6 +138,7 @@ def test_a_pushed_linear_equation_is_exact():
     assert float(jnp.abs(u - expected).max()) < 1e-14
 
 
+@pytest.mark.slow
 def test_a_force_on_velocities_is_its_curl_on_vorticity():
     """The gradient part of the force goes into the pressure, and the flow stays free of divergence."""
     method, box = js.Spectral(n=16, dt=0.02), js.problems.navier_stokes_velocity().domain

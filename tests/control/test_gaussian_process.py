@@ -111,6 +111,7 @@ def test_metropolis_draws_from_a_density_that_is_known():
     np.testing.assert_allclose([drawn.draws["b"].mean(), drawn.draws["b"].std()], [0, 0.5], atol=0.05)
 
 
+@pytest.mark.slow
 def test_a_process_is_the_dynamics_of_a_task(posterior):
     features = lambda stock, harvest: jnp.maximum(stock - harvest, 0.0)
     task = Task(

@@ -57,6 +57,7 @@ def test_a_meal_raises_the_glucose_by_its_whole_mass():
     np.testing.assert_allclose(later.states.glucose[11:], run.states.glucose[1:38], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_infusion_is_held_and_the_length_of_a_step_does_not_change_the_patient():
     """Steps of 30 and of 10 minutes under the same insulin: the same patient at the same hours (carbohydrate included)."""
     coarse, fine = np.zeros(8), np.zeros(24)

@@ -53,6 +53,7 @@ def test_a_linear_quadratic_task_has_riccatis_values_and_policy():
     assert abs(float(run.total) - p[0, 0] * 0.49) < 1e-3
 
 
+@pytest.mark.slow
 def test_two_axes_against_riccati():
     a, b = np.array([[1.0, 0.5], [0.0, 1.0]]), np.array([[0.0], [0.5]])
     p, _ = riccati(a, b, np.eye(2), np.eye(1), 0.8)

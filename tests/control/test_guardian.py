@@ -85,6 +85,7 @@ def test_soft_guard_and_its_derivative(guardian):
     np.testing.assert_allclose(guardian.soft(o, 40.0), guardian.excess(o, 40.0), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_guarded_task_has_one_more_constraint_and_the_same_costs(guardian):
     task = js.control.Task(
         dynamics=lambda p, s, a, *, t: s + p * a,

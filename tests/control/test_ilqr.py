@@ -179,6 +179,7 @@ def test_bounds_hold_and_the_rest_is_stationary():
     assert (np.abs(np.asarray(plan.gains)[~held]).max(axis=1) > 1e-6).all()
 
 
+@pytest.mark.slow
 def test_statuses_of_one_batch():
     """At the top of a hill no direction goes down to first order: stationary, and no minimum. Nobody disturbs another."""
     hill = Task(
@@ -228,6 +229,7 @@ def plan():
     return jax.jit(lambda: ilqr(PENDULUM, GUESS))()
 
 
+@pytest.mark.slow
 def test_feedback_is_the_plan_of_a_neighbour_to_first_order(plan):
     """Costs exceed the neighbour's optimum by the fourth power of the distance; without feedback by the second."""
     run = jax.jit(jax.vmap(lambda s: rollout(PENDULUM, track, plan, initial=s).total - ilqr(PENDULUM, plan.actions, s).cost))

@@ -38,6 +38,7 @@ def fitted(params):
     return surrogate, runs, c.fit_surrogate(surrogate, runs, key=jax.random.key(3), iterations=600, unroll=2)
 
 
+@pytest.mark.slow
 def test_a_surrogate_learns_the_step(fitted):
     surrogate, _, fit = fitted
     assert fit.one_step_error < 0.15

@@ -100,7 +100,7 @@ def test_both_learners_come_close_to_the_best_policy(table):
     np.testing.assert_allclose(states, value_iteration(mdp).values, atol=0.25)
 
 
-@pytest.mark.parametrize("terminated", [True, False])
+@pytest.mark.parametrize("terminated", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_only_an_end_cuts_the_target(terminated):
     """A cost of 1 a step, discount 1/2, records of one step: an end is worth 1, a record that merely stops 1 + 1/2 + ... = 2."""
     o, a = jnp.zeros((64, 1)), jnp.arange(64) % CHOICES

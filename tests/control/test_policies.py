@@ -25,6 +25,7 @@ def test_a_network_policy_keeps_its_bounds_and_takes_any_pytree():
     assert not np.allclose(policy(params, OBSERVATION), policy(params, moved))
 
 
+@pytest.mark.slow
 def test_the_density_of_a_squashed_action_integrates_to_one_and_is_that_of_its_draws():
     policy = c.GaussianPolicy(SMALL, low=-2.0, high=3.0, log_std=-0.3)
     params = policy.init(jax.random.key(0), OBSERVATION)
@@ -62,6 +63,7 @@ def test_a_categorical_policy_draws_what_it_says():
     )
 
 
+@pytest.mark.slow
 def test_draws_through_have_the_derivatives_of_their_means():
     keys = jax.random.split(jax.random.key(0), 4000)
     drawn, slope = jax.vmap(lambda k: jax.value_and_grad(lambda p: c.bernoulli_through(k, p))(0.3))(keys)

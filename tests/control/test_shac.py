@@ -136,6 +136,7 @@ def test_constraints_hold_and_cost_something():
     assert float(held.state["multipliers"].integral) > 0
 
 
+@pytest.mark.slow
 def test_single_precision_stays_and_gradients_that_are_not_finite_change_nothing():
     with jax.enable_x64(False):
         broken = FIXED.replace(dynamics=lambda p, s, a: s + jnp.sqrt(a - a))  # 0 with an infinite derivative

@@ -124,6 +124,7 @@ def test_three_hypotheses_contain_the_problem_of_two():
     assert -0.002 - 4 * error < float(run.total.mean()) - value < 0.02 + 4 * error  # the value is a bound from below
 
 
+@pytest.mark.slow
 def test_the_two_tasks_cost_the_same_under_one_policy():
     """A sharp threshold: the carried probability is 0 or 1, and both tasks pay Wald's exact cost."""
     test = st.bernoulli_test((0.4, 0.6), 0.01)

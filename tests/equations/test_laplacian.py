@@ -98,6 +98,7 @@ def test_manufactured_solutions_know_numbered_coordinates():
     assert jnp.abs(values).max() < 1e-13
 
 
+@pytest.mark.slow
 def test_the_estimate_is_unbiased_and_exact_with_all_directions():
     columns, summed = tuple(POINTS.T), (True,) * FEWEST
     exact = gradient_and_laplacian(network, columns, summed)[2]

@@ -79,6 +79,7 @@ def test_terms_are_the_equations_and_the_observed_unknowns():
     assert twice["data"][1, 0] == 0, "what is missing stays missing"
 
 
+@pytest.mark.slow
 def test_balanced_gradients_have_one_norm():
     norms = gradient_norms()
     assert norms.max() > 1e4 * norms.min()

@@ -30,6 +30,7 @@ def uninterrupted():
     return js.solve(logistic(), METHOD)
 
 
+@pytest.mark.slow
 def test_a_fit_with_a_record_is_the_fit_without(tmp_path, uninterrupted):
     kept = dataclasses.replace(METHOD, checkpoint=tmp_path / "fit")
     assert same(js.solve(logistic(), kept), uninterrupted)

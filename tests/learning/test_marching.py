@@ -59,6 +59,7 @@ def test_linear_invariants_are_kept_to_round_off():
     np.testing.assert_allclose(solution["a"], 1 / (1 + 2 * t), rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_estimate_follows_an_instability():
     growth = js.Equation(lambda u, rate: u.t - rate * u, name="growth")
     estimates = []

@@ -70,6 +70,7 @@ def test_an_ode_is_learned_by_one_optimiser_after_another():
     assert quick().grid == {}
 
 
+@pytest.mark.slow
 def test_the_key_repeats_the_fit_and_another_key_is_another_fit():
     assert (quick(0).fields == quick().fields).all(), "key 0 is the default"
     assert not (quick(1).fields == quick(0).fields).all()

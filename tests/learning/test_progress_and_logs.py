@@ -188,6 +188,7 @@ def test_a_target_and_a_number_of_steps_end_a_fit():
     assert target["steps"] % 5 == 0, "where it is judged"
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_is_named():
     method = js.Neural(Polynomial(), optimiser=FirstOrder(optax.sgd(1e200), steps=10, points=20, resample=5), estimate=False)
     stats = js.solve(decay(), method, ts=[0.0, 1.0]).stats
@@ -208,6 +209,7 @@ def test_what_breaks_first_is_looked_for_from_the_parameters_on():
     assert broke(ones) == "the loss or its gradient"
 
 
+@pytest.mark.slow
 def test_systems_tell_their_parts():
     rotation = js.Equation(lambda u, v: (u.t - v, v.t + u), "u v", name="rotation")
     problem = js.Problem(rotation, js.Box(t=(0, 2)), initial={"u": 0.0, "v": 1.0})

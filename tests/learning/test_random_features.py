@@ -35,7 +35,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["poisson", "heat", pytest.param("wave", marks=pytest.mark.slow)])
 def test_error_against_the_exact_solution_and_its_estimate(name):
     method, target = CASES[name]
     solution = solved(name, method)
@@ -199,6 +199,7 @@ def test_tracing_through_the_fit_is_refused_with_the_way_out(transform):
         transform(final)(1.5)
 
 
+@pytest.mark.slow
 def test_a_solution_can_be_differentiated_where_it_is_evaluated():
     solution = logistic_solution()
     t = jnp.linspace(0.1, 3.9, 5)

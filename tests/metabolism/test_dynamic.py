@@ -107,6 +107,7 @@ def test_chemostat_grows_as_fast_as_it_is_diluted(steady):
     assert float(run.biomass[3, -1]) < 1e-8
 
 
+@pytest.mark.slow
 def test_a_member_that_is_not_finite_disturbs_nobody(steady):
     _, run = steady
     assert run.status.tolist() == [0, 0, 0, 0, js.metabolism.NOT_FINITE]

@@ -65,6 +65,7 @@ def test_growth_is_that_of_highs(budget):
         np.testing.assert_allclose(found.enzyme.sum(), budget, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_derivatives_are_differences_and_prices():
     (_, found), (by_log, by_budget) = growth(LOGS, 0.04)
     step = 1e-5

@@ -51,6 +51,7 @@ def test_the_planes_are_exact_at_their_media_and_never_too_low(core, media, plan
     assert len(planes.offsets) < 40, "media that use the same plane share it"
 
 
+@pytest.mark.slow
 def test_the_gradient_is_the_price_of_the_uptake(core, media, planes):
     u = media[3]
     h = 1e-4

@@ -191,6 +191,7 @@ def test_one_shared_matrix_a_start_and_both_methods_agree():
     assert warm.steps.sum() < cold.steps.sum()
 
 
+@pytest.mark.slow
 def test_vmap_is_a_larger_batch():
     A = np.array([[1.0, 1.0, 0.5]])
 

@@ -58,6 +58,7 @@ def case():
     return uptakes, jax.tree.map(np.asarray, found), np.asarray(gradient)
 
 
+@pytest.mark.slow
 def test_the_published_total_and_highs(case):
     uptakes, found, _ = case
     assert found.status[1] == INFEASIBLE

@@ -120,6 +120,7 @@ def test_what_is_refused(core):
             call()
 
 
+@pytest.mark.slow
 def test_an_infeasible_programme_says_so(core):
     found = js.metabolism.fba(core.with_medium({}))
     with pytest.raises(ValueError, match="there are no fluxes to show: they are not finite \\(status: infeasible\\)"):

@@ -81,6 +81,7 @@ def test_jit_vmap_and_grad_pass_through_apply(made):
         assert slope[name][index] == pytest.approx(float(loss(up) - loss(down)) / (2 * step), rel=1e-7)
 
 
+@pytest.mark.slow
 def test_any_object_with_init_and_apply_is_a_network():
     class Wrapped:
         """A Linen module as a network."""

@@ -108,6 +108,7 @@ def test_velocity_stays_free_of_divergence():
     assert np.abs(np.fft.ifft2(1j * k[:, None] * u + 1j * k * v)).max() < 1e-13
 
 
+@pytest.mark.slow
 def test_taylor_green_enstrophy_decays_at_its_rate():
     solution, fields = saved("navier_stokes_vorticity", S(8))
     enstrophy, viscosity = mean(fields["w"] ** 2), solution.problem.coefficients["viscosity"]

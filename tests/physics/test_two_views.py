@@ -163,6 +163,7 @@ SLOW = (  # half a minute each; others of their kind stand for them
     *("abc_flow", "decaying_turbulence", "diffusion_sorption", "gray_scott_spot", "kolmogorov_flow"),
     *("kuramoto_sivashinsky", "reaction_diffusion", "robertson", "taylor_green_3d", "vortex_mixing"),
     *("navier_stokes_velocity", "fisher_kpp", "gray_scott", "kdv", "allen_cahn", "shear_decay"),
+    *("lorenz", "lotka_volterra", "wave"),
 )
 
 

@@ -11,6 +11,7 @@ from jaxsci.problems import smooth_gaussian_field, sorbing_column, stirred_vorti
 BOX = js.Box(x=(0, 1), y=(0, 2))
 
 
+@pytest.mark.slow
 def test_coefficients_are_the_papers():
     column, vortices = sorbing_column(jax.random.key(0)), stirred_vorticity(jax.random.key(0))
     assert {k: v for k, v in column.coefficients.items() if k != "start"} == {

@@ -20,6 +20,7 @@ def velocity(box, sizes, key=0):
     return series, jnp.stack([c.on_grid(sizes) for c in series])
 
 
+@pytest.mark.slow
 def test_vorticity_is_the_curl_and_velocity_its_inverse():
     (u, v), flow = velocity(FLAT, SIZES)
     w = P.vorticity_of(flow, FLAT.lengths)

@@ -66,6 +66,7 @@ def test_stiff_systems_get_an_implicit_solver():
     assert solved("robertson", A(rtol=1e-4, atol=1e-8)).stats["succeeded"]
 
 
+@pytest.mark.slow
 def test_any_solver_of_diffrax_can_be_given():
     fixed = js.solve(oscillating(), A(rtol=1e-5, atol=1e-5, solver=diffrax.Bosh3(), estimate=False))
     usual = js.solve(oscillating(), A(rtol=1e-5, atol=1e-5, estimate=False))
@@ -94,6 +95,7 @@ def test_walls_that_move_pass_through_the_method_of_lines():
 # --- gradients -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_forward_mode_gradients_agree_with_the_closed_form():  # reverse mode: tests/test_conformance.py
     method = A(rtol=1e-9, atol=1e-9, solver=diffrax.Dopri8(), adjoint=diffrax.ForwardMode())
     final = lambda frequency: js.solve(oscillating().with_coefficients(frequency=frequency), method, ts=[0.0, 2.0]).fields[

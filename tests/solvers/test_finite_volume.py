@@ -44,6 +44,7 @@ def test_total_of_a_conserved_quantity_is_kept_to_round_off():
     assert np.abs(u.sum(axis=1) - u[0].sum()).max() < 1e-14 * np.abs(u[0]).sum()
 
 
+@pytest.mark.slow
 def test_gas_between_reflecting_walls_keeps_mass_and_energy():
     gas = js.solve(box_of_gas(js.Dirichlet(velocity=0)), fast(n=50), ts=[0.0, 0.2, 0.4]).check()
     mass = np.asarray(gas["density"].sum(axis=1))

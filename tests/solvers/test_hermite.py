@@ -37,6 +37,7 @@ def test_value_slope_and_curvature_are_those_given_at_the_nodes():
         assert np.asarray(found) == pytest.approx(given, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_interpolation_is_of_order_six_and_its_slope_of_order_five():
     function, errors = (lambda t: jnp.sin(3 * t) * jnp.exp(t)), []
     points = np.linspace(0.0, 1.0, 301)

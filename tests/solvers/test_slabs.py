@@ -182,6 +182,7 @@ def test_solving_and_streaming_go_over_a_mesh_too():
     assert (found["stopped_at"], found["same_bits"]) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_batch_over_eight_devices_needs_nothing_from_another(on_eight):
     found = on_eight[1]
     assert found["fields"] < 1e-14

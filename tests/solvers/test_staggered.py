@@ -40,6 +40,7 @@ def marched():
     return march(stepper())
 
 
+@pytest.mark.slow
 def test_stepping_is_what_solve_does():
     assert np.asarray(marched()[2]) == pytest.approx(np.asarray(cavity().fields[1:]), abs=1e-12)
     assert int(cavity().stats["steps"]) == 8

@@ -23,6 +23,7 @@ def test_an_indefinite_helmholtz_is_solved_too():
     assert js.relative_l2(js.solve(problem, S(16)), problem.reference()) < 1e-13
 
 
+@pytest.mark.slow
 def test_poisson_with_uneven_walls_converges_exponentially():
     held = js.Dirichlet(lambda x, y: js.exp(x + y / 2))
     problem = js.manufactured(

@@ -49,6 +49,7 @@ def test_lower_orders_are_controlled_too(order):
     assert int(tight.steps) > int(loose.steps)
 
 
+@pytest.mark.slow
 def test_saved_times_are_met_whatever_they_are():
     ts = np.array([0.0, 0.013, 0.4, 0.401, 1.0])
     some = run(BURGERS, 1e-7, ts).states

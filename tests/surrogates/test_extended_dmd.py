@@ -41,6 +41,7 @@ def test_either_picture_alone(logistic, lifted):
     assert ("eigenvalues" in fitted.stats) == lifted
 
 
+@pytest.mark.slow
 def test_it_does_not_beat_dmd_where_the_dynamics_is_linear():
     """The negative control: heat, where DMD is exact."""
     data = solved_runs(js.problems.heat(), 8, 0.02, normal_starts(24, 1, 9), 4)
@@ -73,6 +74,7 @@ def test_a_rollout_far_outside_stays_finite(logistic):
     assert np.abs(end).max() <= 2 * np.abs(data.fields).max() * 1.5
 
 
+@pytest.mark.slow
 def test_transformations(logistic):
     data, _ = logistic
     for lifted in (True, False):

@@ -64,6 +64,7 @@ def test_a_cubic_equation_is_evaluated_on_the_grid():
     assert relative_errors(fitted, data)[:, 1:].max() < 1e-5
 
 
+@pytest.mark.slow
 def test_transformations(heated):
     check_transformations(POD(rank=7).fit(heated), heated)
 

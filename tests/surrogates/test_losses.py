@@ -85,6 +85,7 @@ def test_the_residual_by_hand():
     assert float(value) == pytest.approx(float(loss(0.9) + 0.5 * residual), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_residual_of_the_solvers_own_trajectory_is_round_off_and_that_of_another_is_not():
     problem = js.problems.burgers()
     problem = js.Problem(problem.equation, js.Box(t=(0, 1), x=(0, 1)), coefficients=problem.coefficients,

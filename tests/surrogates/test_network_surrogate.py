@@ -213,6 +213,7 @@ def test_without_a_network_it_is_the_coarse_solver():
         np.testing.assert_allclose(found.values, resample(by_hand, (False,), 16), atol=1e-13)
 
 
+@pytest.mark.slow
 def test_the_scale_of_a_correction_is_the_solvers_error():
     data = burgers()
     fitted = untrained(data=data, corrects=COARSE)

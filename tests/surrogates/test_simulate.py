@@ -43,6 +43,7 @@ def made():
     return simulate(thick_or_thin, KEYS, METHOD, **GRID)
 
 
+@pytest.mark.slow
 def test_each_run_is_what_solve_finds_from_that_start_with_those_coefficients(made):
     assert made.data.fields.shape == (5, 5, 1, 16)
     assert made.data.dt == 0.1

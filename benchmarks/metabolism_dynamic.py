@@ -66,7 +66,7 @@ def cobra_seconds(calls: int) -> float | None:
 
 def rows_tutorial(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     model = js.metabolism.load("e_coli_core")
-    ts, p = jnp.linspace(0.0, 15.0, 100), jnp.array([10.0, 5.0, 0.1])
+    ts, p = jnp.linspace(0.0, 15.0, 100), (10.0, 5.0, 0.1)
     begun = time.perf_counter()
     run = jax.block_until_ready(tutorial(model, p, ts))
     compiling = time.perf_counter() - begun

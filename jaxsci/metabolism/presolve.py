@@ -69,7 +69,6 @@ class Presolved:
     row_scale: np.ndarray
     pivot_rows: np.ndarray  # metabolites that removed a variable each ...
     pivot_columns: np.ndarray  # ... and the reactions that they removed
-    pivot_inverse: scipy.sparse.csr_array  # S[pivot_rows, pivot_columns]^-T
 
     @functools.cached_property
     def A(self) -> np.ndarray:
@@ -178,7 +177,7 @@ class Presolved:
         y = y.at[..., self.rows].set(kept)
         if self.pivot_rows.size:
             left = rest[..., self.pivot_columns] - _product(self._kept_of_pivots, kept)
-            y = y.at[..., self.pivot_rows].set(_product(self.pivot_inverse, left))
+            y = y.at[..., self.pivot_rows].set(_product(self._inverse_of_pivots, left))
         return y
 
     def _carried(self, of_variables: Array) -> Array:
@@ -196,6 +195,14 @@ class Presolved:
         kept = np.flatnonzero(self.group >= 0)
         shape = (self.group.size, self.matrix.shape[1])
         return scipy.sparse.csr_array((self.ratio[kept], (kept, self.group[kept])), shape)
+
+    @functools.cached_property
+    def _inverse_of_pivots(self) -> scipy.sparse.csr_array:
+        """S[pivot_rows, pivot_columns]^-T, sparse: chains of ties are short."""
+        block = scipy.sparse.csc_array(self.network.matrix.tocsr()[self.pivot_rows][:, self.pivot_columns])
+        inverse = scipy.sparse.linalg.splu(block).solve(np.eye(self.pivot_rows.size)).T
+        inverse[abs(inverse) <= _CANCELLED * abs(inverse).max(1, keepdims=True)] = 0.0
+        return scipy.sparse.csr_array(inverse)
 
     @functools.cached_property
     def _kept_of_pivots(self) -> scipy.sparse.csr_array:
@@ -238,21 +245,20 @@ def presolve(network: Network) -> Presolved:
         (np.array([e[2] for e in entries], float), (at[:, 0], at[:, 1])), (len(left), len(order))
     )
     row_scale, column_scale = _power_of_two_scales(matrix)
-    matrix = scipy.sparse.csr_array(scipy.sparse.diags_array(row_scale) @ matrix @ scipy.sparse.diags_array(column_scale))
+    matrix.data *= np.repeat(row_scale, np.diff(matrix.indptr)) * column_scale[matrix.indices]
     kept = _independent_rows(matrix)
     if len(order):
         ratio *= np.where(group >= 0, column_scale[np.maximum(group, 0)], 0.0)
     pivot_rows, pivot_columns = (np.array(x, int) for x in (list(pivots), list(pivots.values())))
     return Presolved(
         network=network,
-        matrix=scipy.sparse.csc_array(matrix[kept]),
+        matrix=scipy.sparse.csc_array(matrix if kept.size == matrix.shape[0] else matrix[kept]),
         group=group,
         ratio=ratio,
         rows=np.array(left, int)[kept],
         row_scale=row_scale[kept],
         pivot_rows=pivot_rows,
         pivot_columns=pivot_columns,
-        pivot_inverse=_inverse_transposed(network.matrix, pivot_rows, pivot_columns),
     )
 
 
@@ -265,11 +271,10 @@ def _lump(S: scipy.sparse.csc_array):
     rows: dict[int, dict[int, float]] = {i: {} for i in range(S.shape[0])}
     size: dict[int, dict[int, float]] = {i: {} for i in range(S.shape[0])}  # the largest term that went into a coefficient
     uses: dict[int, set[int]] = {j: set() for j in range(S.shape[1])}
-    for j in range(S.shape[1]):
-        for k in range(S.indptr[j], S.indptr[j + 1]):
-            i, a = int(S.indices[k]), float(S.data[k])
-            rows[i][j], size[i][j] = a, abs(a)
-            uses[j].add(i)
+    entries = S.tocoo()
+    for i, j, a in zip(entries.row.tolist(), entries.col.tolist(), entries.data.tolist(), strict=True):
+        rows[i][j], size[i][j] = a, abs(a)
+        uses[j].add(i)
     columns = {j: [j] for j in uses}
     ratios = dict.fromkeys(uses, 1.0)
     pivots: dict[int, int] = {}
@@ -349,23 +354,13 @@ def _independent_rows(matrix: scipy.sparse.csr_array) -> np.ndarray:
             by_column[k].discard(i)
             if len(by_column[k]) == 1:
                 todo.append(k)
-    core = np.setdiff1d(np.arange(m), sure)
+    core = np.array(sorted(set(range(m)) - set(sure)), int)
     if core.size:
         dense = matrix[core].toarray()
         r, order = scipy.linalg.qr(dense[:, abs(dense).any(0)].T, mode="r", pivoting=True)
         pivots = abs(np.diag(r))
         core = core[order[: int(np.sum(pivots > _DEPENDENT * pivots.max(initial=0)))]]
     return np.sort(np.concatenate([np.array(sure, int), core]))
-
-
-def _inverse_transposed(S: scipy.sparse.csc_array, rows: np.ndarray, columns: np.ndarray) -> scipy.sparse.csr_array:
-    """S[rows, columns]^-T, sparse: chains of ties are short."""
-    if not rows.size:
-        return scipy.sparse.csr_array((0, 0))
-    block = scipy.sparse.csc_array(S.tocsr()[rows][:, columns])
-    inverse = scipy.sparse.linalg.splu(block).solve(np.eye(rows.size)).T
-    inverse[abs(inverse) <= _CANCELLED * abs(inverse).max(1, keepdims=True)] = 0.0
-    return scipy.sparse.csr_array(inverse)
 
 
 def _together(lower: Any, upper: Any) -> tuple[Array, Array]:

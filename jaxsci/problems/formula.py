@@ -108,5 +108,12 @@ class Formula:
                 raise ValueError(f"{what} uses {name!r}, which is no coefficient of the problem: {coefficients}.")
 
 
+def takes_points(value: Any) -> bool:
+    """Whether it is a function of a whole point, ``f(*point)``, which does not say by name what it depends on."""
+    if not callable(value) or isinstance(value, Expression | Formula):
+        return False
+    return any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(value).parameters.values())
+
+
 def _wider(dtype: Any, values: Any) -> Any:
     return jnp.result_type(dtype, values)

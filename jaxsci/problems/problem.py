@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from jaxsci.equations.expression import coefficient, coordinate
 from jaxsci.equations.residual import check_coefficients
 from jaxsci.problems.conditions import Boundary, Mixed, Outflow, Periodic, Wall
 from jaxsci.problems.domain import Box
-from jaxsci.problems.formula import Formula
+from jaxsci.problems.formula import Formula, takes_points
 from jaxsci.problems.identity import identity_of
 from jaxsci.problems.reference import Exact, Reference
 from jaxsci.problems.solids import Solid, covers, merged, solids_of
@@ -36,7 +36,8 @@ class Problem:
       coefficients: a value for each coefficient of the equation and of the conditions: a real scalar, or a function
         (a pytree such as `jax.tree_util.Partial`) where the equation calls it.
       initial: values at the start by unknown, and of first time derivatives as ``u_t`` where the equation has ``u.tt``:
-        numbers or functions of the spatial coordinates and coefficients.
+        numbers or functions of the spatial coordinates and coefficients. A function of a whole point, ``f(*point)`` such as a
+        `FourierSeries`, becomes the coefficient ``u_start`` (as in `with_initial`).
       boundary: by spatial coordinate: `Periodic()`, one wall condition for both ends, or a pair of them. Default periodic.
         In a pair, a tuple of conditions holds different kinds for different unknowns on one wall.
         A wall that lies inside a shape has no condition.
@@ -87,7 +88,9 @@ class Problem:
         self.coordinates: tuple[str, ...] = domain.coordinates
         self._check_coordinates()
         formulas = lambda given: tuple((k, Formula.of(v)) for k, v in sorted((given or {}).items()))  # noqa: E731
-        self._initial = formulas(initial)
+        of_points = {k: f for k, f in (initial or {}).items() if takes_points(f)}
+        self.coefficients |= {f"{k}_start": _as_pytree(f) for k, f in of_points.items()}
+        self._initial = formulas({**(initial or {}), **self._starts(of_points)})
         self._exact = formulas(exact)
         self._solids = solids_of(self.name, domain, solid, boundary or {})
         self.solid: Formula | None = merged(domain, self._solids) if self._solids or solid is None else Formula.of(solid)
@@ -213,13 +216,17 @@ class Problem:
         for name, function in functions.items():
             if not callable(function):
                 raise TypeError(f"with_initial: {name} must be a function of {listed(self.domain.space)}, got {function!r}.")
-        point = [coordinate(name) for name in self.domain.space]
-        starts = {name: Formula.of(coefficient(f"{name}_start")(*point)) for name in functions}
+        starts = self._starts(functions)
         new = self._shallow_copy()
         new._initial = tuple((name, starts.get(name, formula)) for name, formula in self._initial)
         new._exact, new._reference = (), None if isinstance(self._reference, Exact) else self._reference
         new.coefficients = self.coefficients | {f"{name}_start": _as_pytree(f) for name, f in functions.items()}
         return new
+
+    def _starts(self, names: Iterable[str]) -> dict[str, Formula]:
+        """Initial values that are coefficients: functions of one point of space."""
+        point = [coordinate(name) for name in self.domain.space]
+        return {name: Formula.of(coefficient(f"{name}_start")(*point)) for name in names}
 
     def window(self, **intervals: tuple[float, float]) -> Problem:
         """The same equation in a part of the domain, where nothing is prescribed: for data from inside a larger whole.

@@ -145,6 +145,15 @@ def test_identity_knows_the_start():
     assert jax.tree.unflatten(structure, leaves).identity == problems[1].identity
 
 
+def test_a_problem_takes_it_as_a_start():
+    known, start = js.problems.vortex_mixing(), start_of(jax.random.key(0))
+    made = js.Problem(known.equation, known.domain, coefficients=known.coefficients, initial={"w": start})
+    assert made.initial["w"].arguments == ("w_start", "x", "y")
+    assert made.identity == starting_from(start).identity
+    with pytest.raises(KeyError, match="initial value 'v' does not exist; there is 'w'"):
+        js.Problem(known.equation, known.domain, coefficients=known.coefficients, initial={"v": start})
+
+
 def test_another_start_takes_the_exact_solution_away():
     problem = js.problems.navier_stokes_vorticity()
     other = problem.with_initial(w=start_of(jax.random.key(0)))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import html
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from jaxsci.compare.pictures import equation_svg
-from jaxsci.equations.printing import to_text
-from jaxsci.problems.conditions import Wall
+from jaxsci.compare.problem_record import describe, facts
 
 if TYPE_CHECKING:
     from jaxsci.compare.comparison import Report, Row
@@ -46,7 +45,7 @@ def page(report: Report, pictures: Mapping[str, bytes]) -> str:
         f"<h1>{_(title)}</h1>",
         f'<p class="lead">{_(verdict(report))}</p>',
         "<h2>The problem</h2>",
-        f'<div class="card">{equation_svg(problem.latex())}{_facts(report)}</div>',
+        f'<div class="card">{equation_svg(problem.latex())}{_problem(describe(problem))}</div>',
         "<h2>The methods</h2>",
         f'<div class="card">{_table(report)}</div>',
         f"<p>Errors are relative L2 norms over {len(report.truth.points):,} points, against {_(report.reference)}. "
@@ -90,32 +89,6 @@ def _(text: str) -> str:
     return html.escape(text)
 
 
-def _facts(report: Report) -> str:
-    problem = report.problem
-    rows = [
-        ("domain", ", ".join(f"{c} in [{problem.domain[c][0]:g}, {problem.domain[c][1]:g}]" for c in problem.coordinates))
-    ]
-    if problem.coefficients:
-        rows.append(
-            ("coefficients", ", ".join(f"{k} = {v:.10g}" for k, v in problem.coefficients.items() if not callable(v)))
-        )
-    for name, formula in problem.initial.items():
-        shown = to_text(formula.expression.formula) if formula.expression is not None else "a function"
-        rows.append((f"{name} at the start", shown))
-    for axis in problem.domain.space:
-        rows.append((f"walls of {axis}", "; ".join(map(_wall, problem.walls(axis))) or "periodic"))
-    rows += [("source", problem.source or "-"), ("identity", problem.identity)]
-    return "<dl>" + "".join(f"<dt>{_(k)}</dt><dd>{_(v)}</dd>" for k, v in rows) + "</dl>"
-
-
-def _wall(wall: Wall) -> str:
-    if len(wall.parts) > 1:
-        return " and ".join(map(_wall, wall.parts))
-    held = {"": wall.single} if wall.single is not None else dict(wall.values)
-    texts = [(name, "f" if f.expression is None else to_text(f.expression.formula)) for name, f in held.items()]
-    return f"{wall.kind} {', '.join(f'{name} = {text}' if name else text for name, text in texts)}"
-
-
 def _table(report: Report) -> str:
     head = ("method", "relative L2", "relative max", "own estimate", "compile, s", "train, s", "solve, s", "total, s",
             "evals per s")  # fmt: skip
@@ -142,6 +115,15 @@ def _figure(picture: bytes, caption: str, alternative: str) -> str:
     return f'<div class="card"><figure>{image}<figcaption>{_(caption)}</figcaption></figure></div>'
 
 
+def _problem(record: Mapping[str, Any]) -> str:
+    starts = [(f"{name} at the start", text) for name, text in record["initial"].items()]
+    return _pairs([*facts(record), *starts, ("source", record["source"] or "-"), ("identity", record["identity"])])
+
+
+def _pairs(rows: Iterable[tuple[str, str]]) -> str:
+    return "<dl>" + "".join(f"<dt>{_(k)}</dt><dd>{_(v)}</dd>" for k, v in rows) + "</dl>"
+
+
 def _methods(report: Report) -> str:
     return "<dl>" + "".join(f"<dt>{_(row.name)}</dt><dd><code>{_(row.method)}</code></dd>" for row in report.rows) + "</dl>"
 
@@ -150,4 +132,4 @@ def _environment(report: Report) -> str:
     environment = dict(report.environment)
     versions = environment.pop("versions")
     rows = [(k, str(v)) for k, v in environment.items()] + [("versions", ", ".join(f"{k} {v}" for k, v in versions.items()))]
-    return "<dl>" + "".join(f"<dt>{_(k)}</dt><dd>{_(v)}</dd>" for k, v in rows) + "</dl>"
+    return _pairs(rows)

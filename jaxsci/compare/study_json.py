@@ -14,50 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxsci.compare.page import _wall
+from jaxsci.compare.problem_record import SavedProblem, describe
 from jaxsci.compare.study_report import Gallery, Interval, Measurement, Shift, StudyReport, Verdict
-from jaxsci.equations.printing import to_text
 
 FORMAT = "jaxsci study 1"
 _PLACES = re.compile(r"(\[\d+\])*")
-
-
-@dataclasses.dataclass(frozen=True)
-class SavedProblem:
-    """What a report says of its problem, without the problem: read from a file, it can be printed but not solved."""
-
-    record: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        return self.record["name"]
-
-    @property
-    def identity(self) -> str:
-        return self.record["identity"]
-
-    def latex(self) -> str:
-        return self.record["latex"]
-
-
-def describe(problem: Any) -> dict[str, Any]:
-    """A problem as plain JSON values: name, identity, equation, formulas, domain, coefficients, conditions."""
-    if isinstance(problem, SavedProblem):
-        return dict(problem.record)
-    return {
-        "name": problem.name,
-        "identity": problem.identity,
-        "equation": repr(problem.equation),
-        "latex": problem.latex(),
-        "domain": {name: [float(x) for x in problem.domain[name]] for name in problem.coordinates},
-        "coefficients": {k: float(v) for k, v in problem.coefficients.items() if not callable(v) and np.ndim(v) == 0},
-        "initial": {
-            name: to_text(formula.expression.formula) if formula.expression is not None else "a function"
-            for name, formula in problem.initial.items()
-        },
-        "walls": {axis: "; ".join(map(_wall, problem.walls(axis))) or "periodic" for axis in problem.domain.space},
-        "source": problem.source or "",
-    }
 
 
 def to_dict(report: StudyReport) -> dict[str, Any]:

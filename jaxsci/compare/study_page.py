@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from jaxsci.compare.pictures import equation_svg
+from jaxsci.compare.problem_record import describe, facts
 from jaxsci.compare.study_frames import DECADES, Film, Sprite, film, frame_errors, palette, palette_png
-from jaxsci.compare.study_json import describe
 from jaxsci.compare.study_page_assets import SCRIPT, STYLE
 from jaxsci.compare.study_pictures import THEME, colour_of, panels, themed
 from jaxsci.compare.study_report import Gallery, StudyReport
@@ -80,10 +80,7 @@ def _pairs(pairs: Any) -> str:
 
 def _problem(report: StudyReport) -> str:
     record = describe(report.problem)
-    rows = [("domain", ", ".join(f"{c} in [{low:g}, {high:g}]" for c, (low, high) in record["domain"].items()))]
-    if record["coefficients"]:
-        rows.append(("coefficients", ", ".join(f"{k} = {v:.10g}" for k, v in record["coefficients"].items())))
-    rows += [(f"boundary of {axis}", kind) for axis, kind in record["walls"].items()]
+    rows = facts(record)
     if report.settings.get("dt") is not None:
         rows.append(("step of a surrogate", f"dt = {report.settings['dt']}"))
     rows += [("horizon", horizon(report)), ("truth", truth_text(report))]

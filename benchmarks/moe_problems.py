@@ -7,13 +7,16 @@ A setting has N basis functions from a Fourier neural operator, b = basis(networ
     experts    omega_k(start), one for each of K windows, solved independently, u = b . omega_k in window k   (PI-HC-MoE)
     mixture    the same windows, blended: u = sum_k chi_k (b . omega_k), chi_k a partition of unity; solved together, and as
                smooth at the interfaces as chi
+
+and three fronts with exact solutions, for partitions that are chosen from the error.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -382,3 +385,55 @@ class Vortices:
 
 
 Setting = Column | Vortices
+
+
+class Front(NamedTuple):
+    """A problem on the unit square of t and x, its exact solution u(t, x), and the degrees of each expert's polynomials."""
+
+    name: str
+    problem: js.Problem
+    exact: Callable[[Any, Any], Any]
+    degrees: dict[str, int]
+
+    def experts(self, degrees: dict[str, int] | None = None) -> Any:
+        degrees = degrees or self.degrees
+        points = {c: n + 2 for c, n in degrees.items()}
+        return js.constraints.BoxExperts(self.problem, js.constraints.legendre_basis(degrees), points, weight=10.0)
+
+    def error(self, experts: Any, boxes: Any, omega: Any) -> tuple[np.ndarray, float]:
+        """The difference from the exact solution on 101 x 401 points, and its relative L2 norm."""
+        t, x = np.meshgrid(np.linspace(0, 1, 101), np.linspace(0, 1, 401), indexing="ij")
+        truth = np.asarray(self.exact(t, x))
+        difference = np.asarray(experts.field(boxes, omega, {"t": t, "x": x})["u"]) - truth
+        return difference, float(np.linalg.norm(difference) / np.linalg.norm(truth))
+
+
+def _between_exact_values(equation: js.Equation, exact: Callable[[Any, Any], Any], **coefficients: float) -> js.Problem:
+    return js.Problem(
+        equation,
+        js.Box(t=(0, 1), x=(0, 1)),
+        coefficients=coefficients,
+        initial={"u": lambda x: exact(0.0, x)},
+        boundary={"x": (js.Dirichlet(lambda t: exact(t, 0.0)), js.Dirichlet(lambda t: exact(t, 1.0)))},
+    )
+
+
+def fronts() -> tuple[Front, Front, Front]:
+    """A step that is carried and smeared out, a shock of Burgers' equation that keeps its width, and a step across the domain."""
+
+    def step(t: Any, x: Any) -> Any:
+        return 0.5 * jax.scipy.special.erfc((x - 0.35 - 0.05 * t) / jnp.sqrt(4 * 2e-4 * (t + 0.1)))
+
+    def shock(t: Any, x: Any) -> Any:
+        return 0.1 - jnp.tanh((x - 0.25 - 0.1 * t) / 0.04)
+
+    def crossing(t: Any, x: Any) -> Any:
+        return 0.5 * jax.scipy.special.erfc((x - 0.2 - 0.5 * t) / jnp.sqrt(4 * 2e-3 * (t + 0.1)))
+
+    carried = js.Equation(lambda u, speed, diffusivity: u.t + speed * u.x - diffusivity * u.xx, name="carried step")
+    burgers = js.Equation(lambda u, viscosity: u.t + u * u.x - viscosity * u.xx, name="shock")
+    return (
+        Front("step", _between_exact_values(carried, step, speed=0.05, diffusivity=2e-4), step, {"t": 3, "x": 6}),
+        Front("shock", _between_exact_values(burgers, shock, viscosity=0.02), shock, {"t": 3, "x": 6}),
+        Front("crossing", _between_exact_values(carried, crossing, speed=0.5, diffusivity=2e-3), crossing, {"t": 3, "x": 6}),
+    )

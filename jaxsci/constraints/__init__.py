@@ -14,6 +14,9 @@ from jaxsci.constraints.basis_rows import linear_rows as linear_rows
 from jaxsci.constraints.bonds import Bonds as Bonds
 from jaxsci.constraints.boundary import hold_boundary as hold_boundary
 from jaxsci.constraints.boundary import hold_periodic as hold_periodic
+from jaxsci.constraints.box_experts import BoxExperts as BoxExperts
+from jaxsci.constraints.box_experts import legendre_basis as legendre_basis
+from jaxsci.constraints.boxes import Boxes as Boxes
 from jaxsci.constraints.check_gradient import GradientCheck as GradientCheck
 from jaxsci.constraints.check_gradient import check_gradient as check_gradient
 from jaxsci.constraints.compose import Intersection as Intersection
@@ -56,6 +59,9 @@ from jaxsci.constraints.sets import HalfSpace as HalfSpace
 from jaxsci.constraints.sets import Simplex as Simplex
 from jaxsci.constraints.shape import Convex as Convex
 from jaxsci.constraints.shape import Monotone as Monotone
+from jaxsci.constraints.splitting import Split as Split
+from jaxsci.constraints.splitting import Splitting as Splitting
+from jaxsci.constraints.splitting import split_by_error as split_by_error
 from jaxsci.constraints.subdomains import join_grid as join_grid
 from jaxsci.constraints.subdomains import neighbours as neighbours
 from jaxsci.constraints.subdomains import partition_of_unity as partition_of_unity

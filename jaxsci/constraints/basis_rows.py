@@ -327,7 +327,7 @@ def _coefficients(problem: Any, equation: Equation, given: Mapping[str, Any] | N
     values = own | dict(given or {})
     values = {k: v for k, v in values.items() if k in equation.coefficients}
     check_keys("coefficient", values, equation.coefficients, complete=True)
-    functions = {k: _as_pytree(v) for k, v in values.items() if callable(v)}
+    functions = {k: as_pytree(v) for k, v in values.items() if callable(v)}
     return {k: jnp.asarray(v, dtype) for k, v in values.items() if k not in functions}, functions
 
 
@@ -348,6 +348,6 @@ def _weights(weight: Any, m: int, dtype: Any) -> Any:
     return (jnp.asarray(weight, dtype) + jnp.zeros(m, dtype)) / math.sqrt(m)
 
 
-def _as_pytree(function: Any) -> Any:
+def as_pytree(function: Any) -> Any:
     """A plain function as a pytree without leaves, so that it passes through jit."""
     return function if jax.tree.structure(function) != jax.tree.structure(0) else jax.tree_util.Partial(function)

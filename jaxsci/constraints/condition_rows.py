@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -76,35 +76,63 @@ def condition_rows(
       >>> len(rows)  # the start and two walls
       3
     """
-    if problem.solids or problem.solid is not None:
-        raise ValueError(f"condition_rows: {problem.name} has solids, whose conditions are not sampled; give linear_rows.")
     check_keys("coordinate", points, problem.coordinates, complete=True)
-    values = problem.coefficients | dict(coefficients or {})
-    unknowns, coordinates = problem.unknowns, problem.coordinates
     points = {c: jnp.asarray(v) for c, v in points.items()}
 
     def at(name: str, letters: str, place: Mapping[str, Any]) -> Any:
-        return partials_of(basis, unknowns, coordinates, place, {(name, letters)})[name, letters]
+        return partials_of(basis, problem.unknowns, problem.coordinates, place, {(name, letters)})[name, letters]
 
-    def on(axis: str, end: float) -> dict[str, Any]:
-        return points | {axis: jnp.full_like(points[axis], end)}
+    ends = {c: problem.domain[c] for c in problem.coordinates}
+    found = conditions_at(problem, at, points, ends, problem.coefficients | dict(coefficients or {}))
+    return tuple(linear_rows(condition.matrix, condition.target, weight=weight) for condition in found)
 
-    out = []
+
+class Condition(NamedTuple):
+    """matrix omega = target at one end of an axis: 0 the lower, 1 the upper, None for what both ends have in common."""
+
+    axis: str
+    end: int | None
+    matrix: Any
+    target: Any
+
+
+def conditions_at(
+    problem: Problem,
+    at: Callable[[str, str, Mapping[str, Any]], Any],
+    points: Mapping[str, Any],
+    ends: Mapping[str, tuple[Any, Any]],
+    values: Mapping[str, Any],
+) -> Iterator[Condition]:
+    """The conditions one by one: the start, then the walls axis by axis.
+
+    Args:
+      at: the values [m, N] of the basis' partial derivative (unknown, letters) at a place, columns of coordinates.
+      points: those columns; a condition replaces that of its axis by the axis' end.
+      ends: the lower and the upper end by axis.
+      values: all coefficients.
+    """
+    if problem.solids or problem.solid is not None:
+        raise ValueError(f"condition_rows: {problem.name} has solids, whose conditions are not sampled; give linear_rows.")
+    unknowns = problem.unknowns
+
+    def on(axis: str, end: Any) -> dict[str, Any]:
+        return dict(points) | {axis: jnp.zeros_like(points[axis]) + end}
+
     for key, formula in problem.initial.items():
         name, letters = (key, "") if key in unknowns else (key.split("_")[0], "t" * key.split("_")[1].count("t"))
-        place = on("t", problem.domain["t"][0])
+        place = on("t", ends["t"][0])
         target = formula({c: v for c, v in place.items() if c != "t"}, values)
-        out.append(linear_rows(at(name, letters, place), target, weight=weight))
+        yield Condition("t", 0, at(name, letters, place), target)
     for axis in problem.domain.space:
-        ends, walls = problem.domain[axis], problem.walls(axis)
+        walls = problem.walls(axis)
         if not walls:
-            low, high = (on(axis, end) for end in ends)
+            low, high = (on(axis, end) for end in ends[axis])
             second = {name for name, letters in problem.equation.partials if letters.count(axis) > 1}
             for name in unknowns:
                 for letters in ("", axis) if name in second else ("",):
-                    out.append(linear_rows(at(name, letters, low) - at(name, letters, high), weight=weight))
+                    yield Condition(axis, None, at(name, letters, low) - at(name, letters, high), 0.0)
         for i, wall in enumerate(walls):
-            place, outward = on(axis, ends[i]), (-1.0, 1.0)[i]
+            place, outward = on(axis, ends[axis][i]), (-1.0, 1.0)[i]
             here = {c: v for c, v in place.items() if c != axis}
             for part in wall.parts:
                 if part.kind not in ("dirichlet", "neumann", "robin"):
@@ -114,5 +142,4 @@ def condition_rows(
                     matrix = at(name, "" if part.kind == "dirichlet" else axis, place)
                     if part.kind == "robin":
                         matrix = outward * matrix + rates[name](here, values)[:, None] * at(name, "", place)
-                    out.append(linear_rows(matrix, formula(here, values), weight=weight))
-    return tuple(out)
+                    yield Condition(axis, i, matrix, formula(here, values))

@@ -8,6 +8,10 @@ nothing), and a step eliminates the experts one by one:
 
     step_k = -H_k^-1 (g_k + Q_k' mu),      (sum_k Q_k H_k^-1 Q_k') mu = -sum_k Q_k H_k^-1 g_k.
 
+Directions that an expert's own rows do not feel and its traces do (an inner sub-domain has no conditions, so that no row knows
+its mean) are settled by its neighbours: H_k is lifted there by the root of round-off, and the next step takes back what that
+did.
+
 A trace takes as many degrees of freedom from the experts as it has directions: two experts with the same N basis functions,
 all of them felt at the interface, can only be equal. Leave functions that vanish there, or blend overlapping windows
 (`jaxsci.constraints.partition_of_unity`).
@@ -27,7 +31,7 @@ from jaxsci.constraints.basis_rows import Rows
 from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS, NOT_FINITE, SADDLE, ProjectionInfo
 from jaxsci.constraints.descent import descend, start
 from jaxsci.constraints.normal_equations import Model, in_chunks, model
-from jaxsci.constraints.stationary import SWITCH, regular, search
+from jaxsci.constraints.stationary import SWITCH, Coordinates, regular, search
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["left", "right", "jump"], meta_fields=["pairs"])
@@ -119,6 +123,32 @@ def _traces(faces: Interfaces, basis: Any) -> Any:
     return total.reshape(count * q, -1)
 
 
+def _told_by_neighbours(faces: Interfaces, at: Coordinates) -> tuple[Coordinates, Any]:
+    """Every expert's coordinates with those directions that its traces feel and its rows do not, and who has any;  [K]."""
+    sides = [
+        (k, m) for i, pair in enumerate(faces.pairs) for k, m in zip(pair, (faces.left[i], faces.right[i]), strict=True)
+    ]
+    count, eps = at.basis.shape[0], jnp.finfo(at.basis.dtype).eps
+    each = [jnp.concatenate([jnp.zeros_like(faces.left[0]), *(m for k, m in sides if k == own)]) for own in range(count)]
+    most = max(len(rows) for rows in each)
+    traces = jnp.stack([jnp.pad(rows, ((0, most - len(rows)), (0, 0))) for rows in each])
+
+    def one(traces: Any, basis: Any, mask: Any) -> tuple[Any, Any, Any]:
+        length = jnp.linalg.norm(basis, axis=0)
+        span, values, _ = jnp.linalg.svd(basis / jnp.where(length > 0, length, 1))
+        rest = span * (values <= eps**0.75 * jnp.maximum(values[0], 1))  # what the coordinates do not reach
+        size = jnp.max(jnp.abs(traces))
+        _, felt, turn = jnp.linalg.svd(traces @ rest, full_matrices=True)
+        felt = jnp.pad(felt, (0, max(0, basis.shape[0] - felt.shape[0])))[: basis.shape[0]]
+        new = felt > eps**0.75 * jnp.where(size > 0, size, 1)
+        columns = rest @ turn.T * jnp.where(new, 1 / jnp.where(new, felt, 1), 0)
+        place = jnp.argsort(mask, stable=True)  # the idle ones first; there are at least as many as new columns
+        return basis.at[:, place].add(columns), mask.at[place].set(mask[place] | new), jnp.any(new)
+
+    basis, mask, some = jax.vmap(one)(traces, at.basis, at.mask)
+    return at._replace(basis=basis, mask=mask), some
+
+
 def _dense(blocks: Any) -> Any:
     """[K, N, N] on the diagonal of [K N, K N]."""
     count, n, _ = blocks.shape
@@ -145,7 +175,8 @@ def _joint_search(rows: tuple[Rows, ...], faces: Interfaces, omega: Any, tol: An
         return search(rows, (), omega, jnp.maximum(tol, SWITCH), max_steps)
 
     apart = jax.lax.map(local, (rows, omega)) if one_by_one else jax.vmap(local)((rows, omega))
-    omega, at, scale, steps = apart.omega, apart.coordinates, jnp.linalg.norm(apart.scale), apart.steps
+    omega, scale, steps = apart.omega, jnp.linalg.norm(apart.scale), apart.steps
+    at, lifted = _told_by_neighbours(faces, apart.coordinates)
     traces = _traces(faces, at.basis)
     left, values, across = jnp.linalg.svd(traces, full_matrices=False)
     held = values > eps**0.75 * values[0]
@@ -167,8 +198,9 @@ def _joint_search(rows: tuple[Rows, ...], faces: Interfaces, omega: Any, tol: An
         """The experts' own steps, then what closes the faces."""
         blocks = jnp.einsum("kikj->kij", found.hessian.reshape(count, n, count, n))
         blocks = jnp.where(at.mask[:, :, None] & at.mask[:, None, :], blocks, 0)
+        lift = jnp.where(lifted, eps**0.5 * jnp.max(jnp.abs(blocks)), 0)[:, None]
         size, vectors = jnp.linalg.eigh(blocks + jax.vmap(jnp.diag)(jnp.where(at.mask, 0.0, 1.0)))
-        size = jnp.abs(size) + damping
+        size = jnp.maximum(jnp.abs(size), lift) + damping
         right = jnp.concatenate([jnp.where(mask, found.gradient, 0)[None], across]).reshape(-1, count, n)
         inverse = jnp.einsum("kij,kj,klj,rkl->rki", vectors, 1 / size, vectors, right).reshape(len(right), -1)
         matrix = across @ inverse[1:].T + jnp.diag(jnp.where(held, 0.0, 1.0))

@@ -113,7 +113,8 @@ def search(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: Any
         triangle = jnp.linalg.qr(jnp.concatenate([matrix @ keep, value[:, None]], axis=1), mode="r")
         triangle = jnp.pad(triangle, ((0, max(0, size + 1 - triangle.shape[0])), (0, 0)))
         left, values, right = jnp.linalg.svd(triangle[:size, :size])
-        mask = values > eps * max(matrix.shape) * values[0]
+        # Against the matrix as it was: where the exact rows leave no direction free, all values are rounding errors.
+        mask = values > eps * max(matrix.shape) * jnp.maximum(values[0], jnp.max(jnp.linalg.norm(matrix, axis=0)))
         basis = keep @ (right.T * jnp.where(mask, 1 / jnp.where(mask, values, 1), 0))
         scale = jnp.linalg.norm(value) + jnp.linalg.norm(matrix @ omega)
         omega = omega - basis @ (left.T @ triangle[:size, size])

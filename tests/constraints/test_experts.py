@@ -102,6 +102,26 @@ def test_the_derivative_of_joined_experts_is_that_of_the_constrained_minimum():
     np.testing.assert_allclose(tangent, (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * h), rtol=1e-6)
 
 
+@pytest.mark.parametrize("middle", [2, 0])
+def test_an_expert_without_conditions_learns_them_from_its_neighbours(middle):
+    """u'' = 2 on three parts, values only at both ends: no row knows the mean or the slope of an inner part."""
+    low, high = (k for k in range(3) if k != middle)
+    powers = [lambda x: np.stack([x**0, x, x**2], -1), lambda x: np.stack([0 * x, x**0, 2 * x], -1)]
+    equation, ends = np.zeros((3, 7, 3)) + np.array([0.0, 0.0, 2.0]), np.zeros((3, 1, 3))
+    one = np.array([1.0])
+    ends[low], ends[high] = powers[0](-one), powers[0](one)
+    rows = C.linear_rows(jnp.asarray(equation), 2.0), C.linear_rows(jnp.asarray(ends), 0.0)
+    faces = [np.concatenate([power(end) for power in powers]) for end in (one, -one)]
+    pairs = ((low, middle), (middle, high))
+    both = C.Interfaces(pairs, jnp.stack([jnp.asarray(faces[0])] * 2), jnp.stack([jnp.asarray(faces[1])] * 2))
+    omega, info = jax.jit(lambda: C.solve_experts(C.PDEConstraint(rows), jnp.zeros(3), interfaces=both))()
+    assert bool(info.converged.all())
+    # (X^2 - 9) with X = x - 2, x, x + 2 in the three parts.
+    np.testing.assert_allclose(omega[low], [4 - 9, -4, 1], atol=1e-8)
+    np.testing.assert_allclose(omega[middle], [-9, 0, 1], atol=1e-8)
+    np.testing.assert_allclose(omega[high], [4 - 9, 4, 1], atol=1e-8)
+
+
 SHARDED = """
 import re, sys
 sys.path.insert(0, sys.argv[1])

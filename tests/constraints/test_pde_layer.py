@@ -339,3 +339,13 @@ def test_bad_input_is_named():
         C.grid_derivative(jnp.zeros(4), 0, 0.1)
     with pytest.raises(ValueError, match="conditions must be"):
         C.pde_constraint(js.problems.heat(), basis, points, conditions="hard")
+
+
+def test_exact_rows_that_leave_nothing_free_are_met():
+    """What is left of the equation's rows are rounding errors: no direction to go along."""
+    functions = lambda t, x: jnp.stack([jnp.exp(-((n * jnp.pi) ** 2) * t / 10) * jnp.sin(n * jnp.pi * x) for n in (1, 2, 3)])
+    constraint = C.pde_constraint(js.problems.heat(), functions, {"t": T, "x": X}, {"diffusivity": 0.1}, conditions="exact")
+    omega, info = C.project(constraint, jnp.zeros(3))
+    np.testing.assert_allclose(omega, [1, 0, 0], atol=1e-12)
+    assert bool(info.converged)
+    assert float(info.residual) < 1e-12

@@ -121,10 +121,15 @@ def search(rows: tuple[Rows, ...], exact: tuple[Rows, ...], omega: Any, tol: Any
         steps = jnp.ones((), int)
     else:
         first = model(chunks, omega)
-        values, vectors = jnp.linalg.eigh(keep @ first.hessian @ keep)
-        # What the start does not feel, the solution may: nothing is left out here.
+        free = keep @ first.hessian @ keep
+        # What the exact rows fix is told by an eigenvalue that no Gauss-Newton matrix has.
+        fixed = jnp.maximum(jnp.trace(free), eps * jnp.trace(first.hessian))
+        fixed = jnp.where(fixed > 0, fixed, 1.0)
+        values, vectors = jnp.linalg.eigh(free - fixed * (jnp.eye(size, dtype=dtype) - keep))
+        mask = values > -fixed / 2
+        # What the start does not feel, the solution may: nothing else is left out here.
         floor = jnp.where(values[-1] > 0, 16 * size * eps * values[-1], 1.0)
-        basis, mask = keep @ (vectors * jax.lax.rsqrt(jnp.maximum(values, floor))), jnp.ones(size, bool)
+        basis = keep @ (vectors * mask * jax.lax.rsqrt(jnp.maximum(values, floor)))
         scale = jnp.sqrt(2 * first.cost) + jnp.sqrt(jnp.maximum(omega @ first.hessian @ omega, 0))
 
         def rough(omega: Any) -> Any:

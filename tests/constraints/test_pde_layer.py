@@ -349,3 +349,12 @@ def test_exact_rows_that_leave_nothing_free_are_met():
     np.testing.assert_allclose(omega, [1, 0, 0], atol=1e-12)
     assert bool(info.converged)
     assert float(info.residual) < 1e-12
+
+
+def test_a_nonlinear_equation_moves_nothing_that_exact_rows_hold():
+    """sin(n pi x) exp(-t), n = 1, 2, 3: the start of Burgers' equation fixes all three."""
+    functions = lambda t, x: jnp.stack([jnp.exp(-t) * jnp.sin(n * jnp.pi * x) for n in (1, 2, 3)])
+    constraint = C.pde_constraint(js.problems.burgers(), functions, {"t": T, "x": 2 * X - 1}, conditions="exact")
+    omega, info = C.project(constraint, jnp.zeros(3))
+    np.testing.assert_allclose(omega, [-1, 0, 0], atol=1e-14)
+    assert bool(info.converged)

@@ -109,8 +109,8 @@ def test_the_rows_are_the_residual_of_the_field(setting):
 
 @pytest.mark.parametrize("setting", [COLUMN, pytest.param(VORTICES, marks=pytest.mark.slow)], ids=lambda s: s.name)
 def test_training_lowers_the_loss(setting):
-    _, losses = benchmark.train(setting, "soft", 30, 0, batch=2)
-    assert np.mean(losses[-5:]) < 0.8 * losses[0]
+    _, losses = benchmark.train(setting, "soft", 40, 0, batch=2)
+    assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:5])  # means: a loss is that of two members drawn anew
 
 
 @pytest.mark.slow

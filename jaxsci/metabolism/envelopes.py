@@ -163,12 +163,14 @@ def _fixed(what: str, model: StoichiometricModel, reaction: str, points: Any) ->
             raise ValueError(f"{what}: at least 2 points, got {points}.")
         ends = flux_variability(model, [reaction], fraction=0.0)
         at = jnp.linspace(ends.minimum[0], ends.maximum[0], points)
+        nothing = jnp.isnan(ends.minimum[0])  # the model is infeasible by itself, and its own bounds say so
     else:
-        at = jnp.asarray(points, lower.dtype)
+        at, nothing = jnp.asarray(points, lower.dtype), False
     if at.ndim != 1:
         raise ValueError(f"{what}: points is a number or an array [k], got the shape {list(at.shape)}.")
     whole = tuple(jnp.broadcast_to(x, (len(at), len(model.reactions))) for x in (lower, upper, objective))
-    return j, at, (_put(whole[0], j, at), _put(whole[1], j, at), whole[2])
+    held = [_put(bound, j, jnp.where(nothing, bound[:, j], at)) for bound in whole[:2]]
+    return j, at, (*held, whole[2])
 
 
 def _put(bound: jax.Array, j: int, at: Any) -> jax.Array:

@@ -15,7 +15,8 @@ from jaxsci.metabolism.optimum import Optimum, check_optimal, is_known, nan_unle
 from jaxsci.metabolism.regularised import regularised_fluxes
 
 _CURES = {
-    INFEASIBLE: "no flux meets all bounds: open an uptake, or lower a demand (farkas_ray names the metabolites)",
+    INFEASIBLE: "no flux meets all bounds: open an uptake, or lower a demand (farkas_ray names the metabolites; it is 0 "
+    "where a lower bound is above its upper one)",
     UNBOUNDED: "the objective can grow for ever: bound the reactions of unbounded_ray",
     NOT_FINITE: "a bound or a weight is NaN",
 }

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci._checks import check_keys, is_whole
+from jaxsci._checks import check_keys, is_whole, listed
 from jaxsci.metabolism.kinetic_integration import DONE
 from jaxsci.metabolism.kinetic_model import KineticModel
 from jaxsci.metabolism.kinetic_simulation import simulate_kinetics
@@ -117,6 +117,14 @@ def fit_kinetics(
     if not data.values:
         raise ValueError("data.values is empty: there is nothing to fit to.")
     measured = np.stack([np.asarray(v, float) for v in data.values.values()], axis=1)
+    if not np.isfinite(times).all() or np.isinf(measured).any() or np.isnan(measured).all():
+        wrong = [name for name, values in data.values.items() if np.isinf(np.asarray(values, float)).any()]
+        what = (
+            f"{listed(wrong)} holds infinity" if wrong else "nothing was measured" if np.isfinite(times).all() else "times"
+        )
+        raise ValueError(
+            f"fit_kinetics: the data are not finite ({what}); NaN stands for a missing value, times are all finite."
+        )
     check_keys("The scaled quantity", scale or {}, data.values)
     sizes = np.nanmax(np.abs(measured), axis=0)
     sizes = np.array([(scale or {}).get(n, s if s > 0 else 1.0) for n, s in zip(data.values, sizes, strict=True)])

@@ -255,11 +255,13 @@ class StoichiometricModel:
           names: of reactions or genes (a reaction, if it is both); or ``{name: level}`` with what is left of each, 0 to 1,
             possibly traced: both bounds of a reaction are multiplied by the level of its rule (see `GeneRules`).
         Raises:
-          KeyError: an unknown name.
+          KeyError: an unknown name. ValueError: a level outside of 0 to 1, where it is known.
         """
         given = names if isinstance(names, Mapping) else dict.fromkeys([names] if isinstance(names, str) else names, 0.0)
         genes, reactions = {}, {}
         for name, level in given.items():
+            if not is_traced(level) and not ((np.asarray(level) >= 0) & (np.asarray(level) <= 1)).all():
+                raise ValueError(f"knock_out: what is left of {name!r} is a level from 0 to 1, got {level!r}.")
             kind, place = reaction_or_gene(self.network, name)
             (reactions if kind == "reaction" else genes)[place] = level
         xp = _library(self.lower, self.upper, *given.values())

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from jaxsci._checks import listed
 from jaxsci.metabolism.json_file import from_dictionary, to_dictionary
 from jaxsci.metabolism.model import StoichiometricModel
 
@@ -50,8 +51,12 @@ def from_cobra(model: Any, name: str = "model") -> StoichiometricModel:
     """The model of a ``cobra.Model``: all it knows but the state of its solver.
 
     cobrapy can minimise; a `StoichiometricModel` maximises, so the weights of a minimised objective change their sign.
+
+    Raises:
+      ValueError: it has constraints or variables of its own, or an objective that is not linear in fluxes alone.
     """
     io = cobra_io()
+    _check_plain(model)
     with _quiet():
         content = dict(io.model_to_dict(model))
         reactions = content["reactions"]
@@ -77,6 +82,25 @@ def from_cobra(model: Any, name: str = "model") -> StoichiometricModel:
     if sign < 0:
         content["objective_direction"] = "min"
     return from_dictionary(content, model.id or name)
+
+
+def _check_plain(model: Any) -> None:
+    """A `StoichiometricModel` is S v = 0, bounds and a linear objective; what a user added to the solver would be lost."""
+    own = {c.name for c in model.constraints} - {m.id for m in model.metabolites}
+    fluxes = {name for r in model.reactions for name in (r.id, r.reverse_id)}
+    extra = own | {v.name for v in model.variables} - fluxes
+    if extra:
+        raise ValueError(
+            f"{model.id or 'the cobra model'}: it has constraints or variables beside its metabolites and reactions, which a "
+            f"StoichiometricModel cannot hold: {listed(sorted(extra)[:5])}. Remove them (model.remove_cons_vars)."
+        )
+    objective = model.objective
+    if not objective.is_Linear:
+        raise ValueError(f"{model.id or 'the cobra model'}: its objective is not linear; a StoichiometricModel's is.")
+    if constant := float(objective.expression.as_coefficients_dict().get(1, 0)):
+        raise ValueError(
+            f"{model.id or 'the cobra model'}: its objective has a constant, {constant:g}, which would be lost."
+        )
 
 
 def _settled(said: Any) -> Any:

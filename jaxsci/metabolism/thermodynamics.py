@@ -47,7 +47,8 @@ def energy_ranges(
       default: the range of all others.
       temperature: K.
     Raises:
-      KeyError: an unknown reaction or metabolite. ValueError: a range that is not 0 < least <= most, where that is known.
+      KeyError: an unknown reaction or metabolite. ValueError: a range that is not 0 < least <= most, an energy that is not
+        finite, a temperature that is not in kelvin (200 to 500), where these are known.
     Reference: Alberty (2003), Thermodynamics of Biochemical Reactions; Kuemmel, Panke & Heinemann (2006), Mol. Syst. Biol. 2.
     Example:
       >>> import jaxsci as js
@@ -56,6 +57,11 @@ def energy_ranges(
       >>> print(f"{found.minimum[1]:.2f} {found.maximum[1]:.2f}")
       -47.12 -30.00
     """
+    if not is_traced(temperature) and not 200 <= float(temperature) <= 500:
+        raise ValueError(f"energy_ranges: the temperature is in kelvin, 298.15 say; got {temperature!r}.")
+    for name, energy in standard_energies.items():
+        if not is_traced(energy) and not np.isfinite(energy).all():
+            raise ValueError(f"energy_ranges: the energy of {name!r} is a finite number in kJ/mol, got {energy!r}.")
     dtype = numbers(model, None, None, None)[0].dtype
     S = model.network.matrix
     logs = []

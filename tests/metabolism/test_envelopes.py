@@ -76,3 +76,12 @@ def test_wrong_input():
         production_envelope(MODEL, "EX_acc_e")
     with pytest.raises(TypeError, match="outside of jit"):
         jax.jit(lambda m: jnp.asarray(envelope_corners(m, "EX_ac_e")[0]))(MODEL)
+
+
+def test_an_infeasible_model_is_infeasible_at_every_point():
+    toy = js.metabolism.from_equations({"in": "-> a", "out": "a ->"}, "out").with_bounds(
+        {"in": (0.0, 1.0), "out": (2.0, 9.0)}
+    )
+    found = js.metabolism.production_envelope(toy, "in", points=3)
+    assert (np.asarray(found.status) == js.metabolism.INFEASIBLE).all()
+    assert np.isnan(found.maximum).all()

@@ -13,7 +13,7 @@ import pytest
 from scipy.optimize import linprog
 
 import jaxsci as js
-from jaxsci.metabolism import INFEASIBLE, NOT_FINITE, OPTIMAL, UNBOUNDED, fba
+from jaxsci.metabolism import INFEASIBLE, MAX_STEPS, NOT_FINITE, OPTIMAL, UNBOUNDED, fba
 
 B = 32
 MODEL = js.metabolism.load("e_coli_core")
@@ -299,3 +299,9 @@ def test_growth_of_genome_scale_models(name, growth):
     np.testing.assert_allclose(found.objective, growth, rtol=1e-9)
     np.testing.assert_allclose(model.network.matrix @ np.asarray(found.fluxes), 0, atol=1e-8)
     assert 0 <= float(found.gap) <= 1e-8
+
+
+def test_a_regularisation_that_drowns_the_fluxes_in_rounding_is_told():
+    found = fba(MODEL, regularisation=1e-12)
+    assert int(found.status) == MAX_STEPS
+    assert np.isnan(found.objective)

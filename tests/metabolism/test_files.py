@@ -272,3 +272,18 @@ def test_without_cobrapy_the_message_says_what_to_install(monkeypatch, tmp_path,
         with pytest.raises(ImportError, match=r"pip install 'jaxsci\[metabolism\]'"):
             call()
     assert js.metabolism.load("e_coli_core").network == core.network
+
+
+def test_what_a_model_cannot_hold_is_refused(cobra):
+    for message, change in {
+        "constraints or variables beside its metabolites and reactions.*'mine'": lambda m: m.add_cons_vars(
+            m.problem.Constraint(m.reactions.PFK.flux_expression, ub=2, name="mine")
+        ),
+        "its objective has a constant, 3": lambda m: setattr(
+            m, "objective", m.problem.Objective(m.reactions.PFK.flux_expression + 3)
+        ),
+    }.items():
+        model = cobra.io.load_model("textbook")
+        change(model)
+        with pytest.raises(ValueError, match=message):
+            js.metabolism.load(model)

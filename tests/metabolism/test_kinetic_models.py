@@ -373,6 +373,8 @@ def test_wrong_calls(fed_model, tmp_path):
         "free is empty": {"free": []},
         "needs key": {"free": ["k"], "starts": 2},
         "one value at each time": {"free": ["k"], "data": ([0.0, 1.0], {"x": [1.0]})},
+        "'x' holds infinity": {"free": ["k"], "data": ([0.0, 1.0], {"x": [1.0, np.inf]})},
+        "nothing was measured": {"free": ["k"], "data": ([0.0, 1.0], {"x": [np.nan, np.nan]})},
     }.items():
         with pytest.raises(ValueError, match=message):
             fit_kinetics(fed_model, **{"data": ([0.0, 1.0], {"x": [3.0, 2.0]}), **call})

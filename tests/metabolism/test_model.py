@@ -199,6 +199,9 @@ def test_knock_outs(toy):
         assert zero == closed, names
     half = toy.with_bounds({"fast": (-np.inf, np.inf)}).knock_out({"fast": 0.5, "EX_a": 0.5})
     assert (half.lower[2], half.upper[2], half.lower[0], half.upper[0]) == (-np.inf, np.inf, -5.0, 2.5)
+    for level in (2.0, -1):
+        with pytest.raises(ValueError, match="what is left of 'fast' is a level from 0 to 1"):
+            toy.knock_out({"fast": level})
     gone = toy.with_bounds({"fast": (-np.inf, np.inf)}).knock_out("fast")
     assert (gone.lower[2], gone.upper[2]) == (0.0, 0.0)
 

@@ -61,3 +61,11 @@ def test_bad_input_is_named():
         energy_ranges(TOY, ENERGIES, {"a": (1e-2, 1e-3)})
     with pytest.raises(ValueError, match="concentration of 'a' is a pair"):
         energy_ranges(TOY, ENERGIES, {"a": 1e-2})
+
+
+def test_degrees_celsius_and_energies_that_are_not_finite_are_refused():
+    toy = js.metabolism.from_equations({"in": "-> a", "turn": "a <=> b", "out": "b ->"})
+    with pytest.raises(ValueError, match="the temperature is in kelvin"):
+        js.metabolism.direction_bounds(toy, {"turn": -3.0}, temperature=25)
+    with pytest.raises(ValueError, match="the energy of 'turn' is a finite number"):
+        js.metabolism.direction_bounds(toy, {"turn": float("nan")})

@@ -169,8 +169,8 @@ def _fixed(what: str, model: StoichiometricModel, reaction: str, points: Any) ->
     if at.ndim != 1:
         raise ValueError(f"{what}: points is a number or an array [k], got the shape {list(at.shape)}.")
     whole = tuple(jnp.broadcast_to(x, (len(at), len(model.reactions))) for x in (lower, upper, objective))
-    held = [_put(bound, j, jnp.where(nothing, bound[:, j], at)) for bound in whole[:2]]
-    return j, at, (*held, whole[2])
+    low, high = (_put(bound, j, jnp.where(nothing, bound[:, j], at)) for bound in whole[:2])
+    return j, at, (low, high, whole[2])
 
 
 def _put(bound: jax.Array, j: int, at: Any) -> jax.Array:

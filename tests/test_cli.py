@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import h5py
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxsci as js
 from jaxsci import cli
 from jaxsci.problems import CATALOGUE
 
@@ -181,6 +183,21 @@ def test_an_interrupt_is_one_line_too(monkeypatch, capsys):
     assert capsys.readouterr().err == "jaxsci: stopped.\n"
 
 
+def test_the_study_of_a_function_runs_and_is_written(monkeypatch, capsys, tmp_path):
+    def small(scale):
+        draw = np.random.default_rng(0).uniform(-1, 1, (32, 1))
+        line = js.compare.Fit(lambda x, y, key: lambda z: z[:, 0])
+        return js.compare.FunctionStudy("sine", {"sine": lambda x: jnp.sin(x[:, 0])}, draw, draw, {"line": line}, seeds=1,
+                                        batches=(1,), quick=scale == "quick")  # fmt: skip
+
+    monkeypatch.setitem(js.compare.FUNCTION_STUDIES, "e_coli_growth", small)
+    assert cli.main(["compare", "e_coli_growth", "--quick", "--out", "report"]) == 0
+    out = capsys.readouterr().out
+    assert "line errs by" in out
+    assert "jaxsci compare e_coli_growth --seed 0 --quick" in out
+    assert (tmp_path / "report" / "index.html").is_file()
+
+
 def test_a_study_reaches_its_runner_and_a_half_finished_one_is_not_overwritten(monkeypatch, capsys, tmp_path):
     asked = []
 
@@ -246,6 +263,10 @@ BAD = {
     "a device that is not here": ([*CHEAP, "--device", "tpu:7"], "--device tpu:7: it is not here; there is cpu:0"),
     "a study's option": ([*CHEAP, "--resume"], "--resume is for studies"),
     "a problem's option": (["compare", "kolmogorov", "--set", "viscosity=1"], "--set is for problems of the catalogue"),
+    "an option of studies of trajectories": (
+        ["compare", "e_coli_growth", "--budget", "9"],
+        "--budget is not for e_coli_growth, the study of a function",
+    ),
     "a study that is no file": (["compare", "gone.toml"], "gone.toml: no such file"),
     "resume without a folder": (["compare", "kolmogorov", "--resume", "--out", ""], "--out: the folder has no name"),
     "reference that is not there": ([*CHEAP, "--reference", "gone.npz"], r"gone\.npz: no such file"),

@@ -1,6 +1,7 @@
 """Comparison: solver and network on the same physics, at the same points, with their whole cost.
 
-`compare` sets methods against each other on one problem; a `Study` sets surrogates against a ladder of the solver on a family.
+`compare` sets methods against each other on one problem; a `Study` sets surrogates against a ladder of the solver on a family,
+a `FunctionStudy` against what evaluates a function.
 Contract of this folder: it scores any `Solution`, from whatever method; references come from the problem or from a file.
 """
 
@@ -31,6 +32,9 @@ from jaxsci.compare.field_errors import nrmse as nrmse
 from jaxsci.compare.field_errors import rmse as rmse
 from jaxsci.compare.field_errors import scaled_l2 as scaled_l2
 from jaxsci.compare.field_errors import vrmse as vrmse
+from jaxsci.compare.function_fits import Fit as Fit
+from jaxsci.compare.function_study import FunctionStudy as FunctionStudy
+from jaxsci.compare.function_study import run_function_study as run_function_study
 from jaxsci.compare.gradient_error import GradientError as GradientError
 from jaxsci.compare.gradient_error import gradient_error as gradient_error
 from jaxsci.compare.metrics import Samples as Samples
@@ -48,6 +52,7 @@ from jaxsci.compare.spectra import EnergySpectrum as EnergySpectrum
 from jaxsci.compare.spectra import energy_spectrum as energy_spectrum
 from jaxsci.compare.spectra import fourier_bands as fourier_bands
 from jaxsci.compare.spectra import spectrum_error as spectrum_error
+from jaxsci.compare.studies import FUNCTION_STUDIES as FUNCTION_STUDIES
 from jaxsci.compare.studies import STUDIES as STUDIES
 from jaxsci.compare.studies import named_study as named_study
 from jaxsci.compare.study import Study as Study
@@ -65,11 +70,16 @@ from jaxsci.compare.sweep import sweep as sweep
 
 
 class _Callable(types.ModuleType):
-    """``jaxsci.compare`` is both this folder and its one verb: ``js.compare(problem, methods)``, ``js.compare(study)``."""
+    """``jaxsci.compare`` is both this folder and its one verb: ``js.compare(problem, methods)``, ``js.compare(study)``.
+
+    A study is a `Study` of trajectories or a `FunctionStudy`; see `run_study` and `run_function_study` for the options.
+    """
 
     def __call__(self, what: Any, *arguments: Any, **options: Any) -> Report | StudyReport:
         if isinstance(what, Study):
             return run_study(what, *arguments, **options)
+        if isinstance(what, FunctionStudy):
+            return run_function_study(what, *arguments, **options)
         return compare(what, *arguments, **options)
 
 

@@ -13,7 +13,7 @@ import jax
 from jaxsci._checks import unknown_name
 from jaxsci._command import BadInput, clock
 from jaxsci.compare.pictures import matplotlib
-from jaxsci.compare.studies import STUDIES
+from jaxsci.compare.studies import FUNCTION_STUDIES, STUDIES
 from jaxsci.problems import CATALOGUE, Method, Problem
 
 METHODS = ("spectral", "adaptive", "features", "neural")
@@ -29,6 +29,10 @@ def run(options: argparse.Namespace) -> int:
     if options.budget is not None and not options.budget > 0:
         raise BadInput(f"--budget {options.budget}: a positive number of seconds is needed.")
     _key(options)
+    if options.problem in FUNCTION_STUDIES:
+        from jaxsci.compare.study_command import run_function_study_command
+
+        return run_function_study_command(options)
     if is_study(options):
         from jaxsci.compare.study_command import run_study_command
 
@@ -41,12 +45,13 @@ def run(options: argparse.Namespace) -> int:
 
 def is_study(options: argparse.Namespace) -> bool:
     """A study has a name of its own, or stands in a TOML file; everything else is a problem of the catalogue."""
-    return options.problem in STUDIES or options.problem.endswith(".toml")
+    return options.problem in STUDIES or options.problem in FUNCTION_STUDIES or options.problem.endswith(".toml")
 
 
 def wants_double(options: argparse.Namespace) -> bool:
-    """Whether to compute in double precision: residuals and least squares want it, surrogates are used in single."""
-    return (options.precision or ("float32" if is_study(options) else "float64")) == "float64"
+    """Whether to compute in double precision: what solves to its last digits wants it; steppers are used in single."""
+    of_steppers = is_study(options) and options.problem not in FUNCTION_STUDIES
+    return (options.precision or ("float32" if of_steppers else "float64")) == "float64"
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -122,7 +127,7 @@ def check_report(path: str) -> None:
 
 def _problem(options: argparse.Namespace) -> Problem:
     if options.problem not in CATALOGUE:
-        raise BadInput(unknown_name("problem", options.problem, sorted([*CATALOGUE, *STUDIES])))
+        raise BadInput(unknown_name("problem", options.problem, sorted([*CATALOGUE, *STUDIES, *FUNCTION_STUDIES])))
     entry = CATALOGUE[options.problem]
     values = {}
     for text in options.set:

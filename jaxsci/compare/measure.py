@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,11 +23,11 @@ from jaxsci.compare.field_errors import nrmse
 from jaxsci.compare.predictability import correlation_time, valid_prediction_time
 from jaxsci.compare.spectra import spectrum_error
 from jaxsci.compare.study_report import Family, Measurement
+from jaxsci.compare.turns import Clocked, Timing, clocked, take_turns
 from jaxsci.problems import Problem
 from jaxsci.solvers import Stepper
 from jaxsci.surrogates.resample import resample
 
-_SHORT = 0.01  # seconds below which a rollout is timed several times in a row
 _LONG = 0.5  # seconds above which fewer saves are timed
 
 
@@ -265,36 +264,6 @@ def residual_on(solver: Stepper, dt: float) -> Callable[[Any], Any]:
 # --- seconds -------------------------------------------------------------------------------------------------------------------
 
 
-class Timing(NamedTuple):
-    """Seconds per trajectory over the whole horizon, the least of several rounds."""
-
-    wall: float
-    cpu: float
-
-
-@dataclasses.dataclass
-class _Clocked:
-    """One program to be timed."""
-
-    run: Callable[[], Any]
-    trajectories: float  # of the whole horizon, in one call of `run`
-    repeats: int = 1
-    wall: float = math.inf
-    cpu: float = math.inf
-    latest: int = 0  # the round in which the minimum of the wall time fell by more than a hundredth
-
-    def once(self, round_: int) -> None:
-        wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(self.repeats):
-            out = self.run()
-        jax.block_until_ready(out)
-        count = self.repeats * self.trajectories
-        wall, cpu = (time.perf_counter() - wall) / count, (time.process_time() - cpu) / count
-        if wall < 0.99 * self.wall:
-            self.latest = round_
-        self.wall, self.cpu = min(self.wall, wall), min(self.cpu, cpu)
-
-
 def time_in_turns(
     candidates: Sequence[Candidate],
     scored: Scored,
@@ -325,27 +294,18 @@ def time_in_turns(
     """
     if not all(isinstance(batch, int) and batch >= 1 for batch in batches):
         raise ValueError(f"time_in_turns: batches must be whole numbers >= 1, got {tuple(batches)!r}.")
-    jobs: dict[tuple[int, int], _Clocked] = {}
+    jobs: dict[tuple[int, int], Clocked] = {}
     for i, candidate in enumerate(candidates):
         guess = None if estimates is None else estimates[i]
         for batch in batches:
             jobs[i, batch] = _clocked(candidate, scored, batch, guess)
         if progress is not None:
             progress(f"timing: {candidate.label} compiled")
-    began, round_ = time.perf_counter(), 0
-    while round_ < rounds[1]:
-        round_ += 1
-        for job in jobs.values():
-            job.once(round_)
-        settled = all(round_ - job.latest >= 5 for job in jobs.values())
-        if round_ >= rounds[0] and (settled or time.perf_counter() - began > seconds):
-            break
-    if progress is not None:
-        progress(f"timing: the least of {round_} rounds in turns")
-    return [{batch: Timing(jobs[i, batch].wall, jobs[i, batch].cpu) for batch in batches} for i in range(len(candidates))]
+    take_turns(list(jobs.values()), seconds=seconds, rounds=rounds, progress=progress)
+    return [{batch: jobs[i, batch].least for batch in batches} for i in range(len(candidates))]
 
 
-def _clocked(candidate: Candidate, scored: Scored, batch: int, guess: float | None) -> _Clocked:
+def _clocked(candidate: Candidate, scored: Scored, batch: int, guess: float | None) -> Clocked:
     rows = np.resize(np.arange(len(scored.starts)), batch)
     many = dataclasses.replace(
         scored.part(slice(0, len(scored.starts))),
@@ -361,9 +321,4 @@ def _clocked(candidate: Candidate, scored: Scored, batch: int, guess: float | No
     saves = scored.steps
     if guess is not None and guess * batch > _LONG:
         saves = max(1, math.floor(scored.steps * _LONG / (guess * batch)))
-    run = program(saves)
-    jax.block_until_ready(run())  # compiles
-    trial = _Clocked(run, 1.0)
-    for _ in range(3):
-        trial.once(0)
-    return _Clocked(run, batch * saves / scored.steps, repeats=max(1, math.ceil(_SHORT / max(trial.wall, 1e-6))))
+    return clocked(program(saves), batch * saves / scored.steps)

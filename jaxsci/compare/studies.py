@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from jaxsci._checks import unknown_name
 from jaxsci._types import Key
+from jaxsci.compare.function_study import FunctionStudy
+from jaxsci.compare.growth_study import e_coli_growth
 from jaxsci.compare.shifts import Shifted
 from jaxsci.compare.study import Study
 from jaxsci.networks.fno import FNO
@@ -138,13 +140,14 @@ def advection_waves(scale: Scale = "default") -> Study:
 STUDIES: dict[str, Callable[..., Study]] = {
     f.__name__: f for f in (kolmogorov, kuramoto_sivashinsky_chaos, burgers_waves, advection_waves)
 }
+FUNCTION_STUDIES: dict[str, Callable[..., FunctionStudy]] = {f.__name__: f for f in (e_coli_growth,)}
 
 
-def named_study(name: str, scale: Scale = "default") -> Study:
+def named_study(name: str, scale: Scale = "default") -> Study | FunctionStudy:
     """A study by its name.
 
     Args:
-      name: a key of `STUDIES`.
+      name: a key of `STUDIES` or of `FUNCTION_STUDIES`.
       scale: "default", or "quick" for a smaller one of the same kind.
     Raises:
       ValueError: no such study or scale.
@@ -153,8 +156,9 @@ def named_study(name: str, scale: Scale = "default") -> Study:
       >>> named_study("kolmogorov").ladder
       (12, 16, 20, 24, 32, 48)
     """
-    if name not in STUDIES:
-        raise ValueError(unknown_name("study", name, STUDIES))
+    known: dict[str, Callable[..., Any]] = {**STUDIES, **FUNCTION_STUDIES}
+    if name not in known:
+        raise ValueError(unknown_name("study", name, known))
     if scale not in ("default", "quick"):
         raise ValueError(f"named_study: scale must be 'default' or 'quick', got {scale!r}.")
-    return STUDIES[name](scale)
+    return known[name](scale)

@@ -10,10 +10,12 @@ import jax
 
 from jaxsci._command import BadInput, clock
 from jaxsci.compare.command_line import check_report
+from jaxsci.compare.function_study import run_function_study
 from jaxsci.compare.hosts import first_says, is_first, mesh_of
-from jaxsci.compare.studies import STUDIES, named_study
+from jaxsci.compare.studies import FUNCTION_STUDIES, STUDIES
 from jaxsci.compare.study import Study, run_study
 from jaxsci.compare.study_files import save_study
+from jaxsci.compare.study_report import StudyReport
 from jaxsci.compare.study_text import study_text
 from jaxsci.compare.study_toml import StudyFileError, study_of_file
 
@@ -42,6 +44,27 @@ def run_study_command(options: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise BadInput(str(error)) from None
+    return _told(report, options)
+
+
+def run_function_study_command(options: argparse.Namespace) -> int:
+    """The same of a study of a function, which takes a minute or two and keeps no record.
+
+    Raises:
+      BadInput: what was asked for cannot be run.
+    """
+    for name in ("reference", "set", "methods", "resume", "budget", "distributed"):
+        if getattr(options, name) not in (None, False, []):
+            raise BadInput(f"--{name} is not for {options.problem}, the study of a function.")
+    if options.out is not None:
+        check_report(options.out)
+    study = FUNCTION_STUDIES[options.problem]("quick" if options.quick else "default")
+    report = run_function_study(study, seed=options.seed, progress=clock())
+    return _told(report, options)
+
+
+def _told(report: StudyReport, options: argparse.Namespace) -> int:
+    """Print the report, and write it where it was asked for."""
     report = dataclasses.replace(report, settings={**report.settings, "command": _command(options)})
     print(f"\n{study_text(report)}")
     if options.out is not None and is_first():
@@ -78,7 +101,7 @@ def study_of(name: str, *, quick: bool = False) -> Study:
       BadInput: there is none, or the file says something that cannot be.
     """
     if name in STUDIES:
-        study = named_study(name, "quick" if quick else "default")
+        study = STUDIES[name]("quick" if quick else "default")
     else:
         try:
             study = study_of_file(name)

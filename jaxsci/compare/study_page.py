@@ -16,7 +16,7 @@ from jaxsci.compare.problem_record import describe, facts
 from jaxsci.compare.study_frames import DECADES, Film, Sprite, film, frame_errors, palette, palette_png
 from jaxsci.compare.study_page_assets import SCRIPT, STYLE
 from jaxsci.compare.study_pictures import THEME, colour_of, panels, themed
-from jaxsci.compare.study_report import Gallery, StudyReport
+from jaxsci.compare.study_report import TRAJECTORIES, Gallery, StudyReport
 from jaxsci.compare.study_tables import Table, batches, number, solver_name, tables
 from jaxsci.compare.study_text import flat, horizon, lead, others, truth_text
 
@@ -40,7 +40,7 @@ def study_page(report: StudyReport) -> str:
         _section("verdicts", "Verdicts", _table(told.get("verdicts")) + _others(report)),
         _section("rollout", "One rollout", _rollout(report, made)),
         _section("growth", "How errors grow", _growth(drawn)),
-        _section("metrics", "Over a long time", _table(told.get("metrics"))),
+        _section("metrics", told["metrics"].title, _table(told["metrics"])) if "metrics" in told else "",
         _section("shifts", "Out of distribution", _table(told.get("shifts"))),
         _section("cost", "What it cost", _table(told.get("cost")) + _table(told.get("front"))),
         _section("settings", "How it was made", _settings(report)),
@@ -83,7 +83,7 @@ def _problem(report: StudyReport) -> str:
     rows = facts(record)
     if report.settings.get("dt") is not None:
         rows.append(("step of a surrogate", f"dt = {report.settings['dt']}"))
-    rows += [("horizon", horizon(report)), ("truth", truth_text(report))]
+    rows += [("horizon" if len(report.ts) else "scored on", horizon(report)), ("truth", truth_text(report))]
     rows += [(name, record[name]) for name in ("source", "identity") if record[name]]
     drawing = themed(equation_svg(record["latex"]), "e")
     drawing = drawing.replace("<svg", f'<svg role="img" aria-label="{_(record["equation"])}"', 1)
@@ -95,11 +95,13 @@ def _pareto(report: StudyReport, drawn: dict[str, str]) -> str:
     if not sizes:
         return ""
     figures = "".join(
-        _drawing(drawn[f"pareto {batch}"], f"Error against seconds per trajectory, batch {batch}") for batch in sizes
+        _drawing(drawn[f"pareto {batch}"], f"Error against seconds per {report.wording.run}, batch {batch}")
+        for batch in sizes
     )
+    rungs = " at several resolutions, each at its largest stable step" if report.wording is TRAJECTORIES else ""
     caption = (
-        f"Further down is more accurate, further left is cheaper. The squares are {_(solver_name(report))} at several "
-        "resolutions, each at its largest stable step, and the line is what a surrogate has to beat. Each dot is one seed of a "
+        f"Further down is more accurate, further left is cheaper. The squares are {_(solver_name(report))}{rungs}, and the line "
+        "is what a surrogate has to beat. Each dot is one seed of a "
         "surrogate, each cross a plain baseline; a triangle blew up. Compiling is left out."
     )
     return f'<div class="card"><figure><div class="panels">{figures}</div><figcaption>{caption}</figcaption></figure></div>'
@@ -111,6 +113,8 @@ def _drawing(svg: str, label: str) -> str:
 
 
 def _growth(drawn: dict[str, str]) -> str:
+    if "growth" not in drawn:
+        return ""
     drawing = _drawing(drawn["growth"], "Median error against time, on a logarithmic scale")
     caption = "The median over the starts of the nRMSE at each save. Dark lines are the solver, dashed lines the baselines."
     return f'<div class="card scroll"><figure><div class="wide">{drawing}</div><figcaption>{caption}</figcaption></figure></div>'

@@ -23,7 +23,7 @@ THEME = {_INK: "currentColor", _GRID: "var(--line)", _SOFT: "var(--soft)", "#fff
 
 
 def draw_study(report: StudyReport) -> dict[str, bytes]:
-    """PNG pictures by name: "pareto", "growth" and, where there is space to show, "rollout"."""
+    """PNG pictures by name: "pareto", of trajectories "growth" and, where there is space to show, "rollout"."""
     matplotlib()
     from matplotlib.figure import Figure
 
@@ -34,9 +34,11 @@ def draw_study(report: StudyReport) -> dict[str, bytes]:
     pareto.tight_layout(w_pad=3)
     for axes, labels, points in drawn:  # when the axes have their size
         label_points(axes, labels, points)
-    growth = Figure(figsize=(7.4, 4.4), dpi=72)
-    _growth(growth.add_axes((0.11, 0.13, 0.62, 0.82)), report)
-    made = {"pareto": _png(pareto), "growth": _png(growth)}
+    made = {"pareto": _png(pareto)}
+    if len(report.ts):
+        growth = Figure(figsize=(7.4, 4.4), dpi=72)
+        _growth(growth.add_axes((0.11, 0.13, 0.62, 0.82)), report)
+        made["growth"] = _png(growth)
     if (rollout := _rollout(report.gallery)) is not None:
         made["rollout"] = _png(rollout)
     return made
@@ -53,9 +55,10 @@ def panels(report: StudyReport) -> dict[str, str]:
         axes = figure.add_axes((0.145, 0.13, 0.835, 0.80))
         label_points(axes, *_pareto(axes, report, batch))
         made[f"pareto {batch}"] = _svg(figure, f"p{batch}")
-    figure = Figure(figsize=(7.4, 4.2), dpi=72)
-    _growth(figure.add_axes((0.1, 0.13, 0.635, 0.84)), report)
-    made["growth"] = _svg(figure, "g")
+    if len(report.ts):
+        figure = Figure(figsize=(7.4, 4.2), dpi=72)
+        _growth(figure.add_axes((0.1, 0.13, 0.635, 0.84)), report)
+        made["growth"] = _svg(figure, "g")
     return made
 
 
@@ -111,7 +114,8 @@ def _pareto(axes: Any, report: StudyReport, batch: int) -> tuple[list[tuple[floa
     gone = high * room**1.4
 
     def place(m: Measurement) -> tuple[float, float]:
-        return m.seconds[batch], max(m.error, low) if math.isfinite(m.error) else gone
+        exact = axes.get_ylim()[0] * room**0.5  # no error at all has no place on such an axis but its lower edge
+        return m.seconds[batch], gone if not math.isfinite(m.error) else max(m.error, low) if m.error > 0 else exact
 
     labels: list[tuple[float, float, str, str]] = []
     for name in dict.fromkeys(m.name for m in timed if m.family == "solver"):
@@ -122,7 +126,7 @@ def _pareto(axes: Any, report: StudyReport, batch: int) -> tuple[list[tuple[floa
                 front.append(m)
         if front:
             axes.plot(*zip(*map(place, front), strict=True), color=_INK, lw=1.4, zorder=2)
-        labels += [(*place(m), rung_name(m, rungs), _INK) for m in rungs]
+        labels += [(*place(m), rung_name(m, rungs) + (", error 0" if m.error == 0 else ""), _INK) for m in rungs]
     for m in timed:
         x, y = place(m)
         marker = {"solver": "s", "surrogate": "o", "baseline": "x"}[m.family]
@@ -149,8 +153,8 @@ def _pareto(axes: Any, report: StudyReport, batch: int) -> tuple[list[tuple[floa
     axes.grid(True, which="major", color=_GRID, lw=0.6)
     axes.set_axisbelow(True)
     axes.set_title(f"batch {batch}", fontsize=11, color=_INK, loc="left")
-    axes.set_xlabel("wall seconds per trajectory", color=_INK, fontsize=10)
-    axes.set_ylabel("error (nRMSE)", color=_INK, fontsize=10)
+    axes.set_xlabel(f"wall seconds per {report.wording.run}", color=_INK, fontsize=10)
+    axes.set_ylabel("error (nRMSE)" if len(report.ts) else "error (relative)", color=_INK, fontsize=10)
     _themed(axes)
     along = [point for line in axes.lines if len(line.get_xdata()) > 2 for point in _along(line)]
     ordered = sorted(labels, key=lambda label: label[3] in (_INK, _SOFT))  # the surrogates have the first choice

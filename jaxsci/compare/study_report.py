@@ -10,7 +10,19 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 Family = Literal["solver", "surrogate", "baseline"]
-RUNGS = 5  # the fewest grids of the solver that a report may hold
+RUNGS = 5  # the fewest grids of the solver that a report of trajectories may hold
+
+
+class Wording(NamedTuple):
+    """What the report calls one run, what it starts from, and its error."""
+
+    run: str
+    start: str
+    error: str
+
+
+TRAJECTORIES = Wording("trajectory", "start", "the mean over the saves of the nRMSE, then over the starts")
+VALUES = Wording("value", "input", "|f - y| in units of the root mean square of y, then the mean over the inputs")
 
 
 class Interval(NamedTuple):
@@ -128,7 +140,7 @@ class Gallery:
 
 @dataclasses.dataclass(frozen=True)
 class StudyReport:
-    """The whole outcome.
+    """The whole outcome: of trajectories, or of values of a function, which have no saves.
 
     Attributes:
       name: of the study.
@@ -145,7 +157,7 @@ class StudyReport:
       notes: sentences that a reader must know: what was cut, what failed and why.
     Raises:
       ValueError: there is a surrogate, and the solver's rungs have fewer than five resolutions: without its own coarse grids a
-        surrogate is compared with nothing.
+        surrogate is compared with nothing. Of values: there is no solver.
     """
 
     name: str
@@ -162,12 +174,20 @@ class StudyReport:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self):
-        rungs = {m.resolution for m in self.measurements if m.family == "solver"}
-        if any(m.family == "surrogate" for m in self.measurements) and len(rungs) < RUNGS:
+        solvers = [m for m in self.measurements if m.family == "solver"]
+        judged = any(m.family == "surrogate" for m in self.measurements)
+        if judged and not solvers:
+            raise ValueError(f"StudyReport {self.name!r}: there is no solver: the surrogates are compared with nothing.")
+        rungs = {m.resolution for m in solvers}
+        if judged and self.wording is TRAJECTORIES and len(rungs) < RUNGS:
             raise ValueError(
                 f"StudyReport {self.name!r}: the solver is there at {len(rungs)} resolutions, and {RUNGS} or more are needed: "
                 "without its own coarse grids a surrogate is compared with nothing."
             )
+
+    @property
+    def wording(self) -> Wording:
+        return TRAJECTORIES if len(self.ts) else VALUES
 
     def table(self) -> str:
         """The report for a terminal."""

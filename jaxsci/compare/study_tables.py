@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsci.compare.study_report import Interval, Measurement, StudyReport, Verdict
+from jaxsci.compare.study_report import TRAJECTORIES, Interval, Measurement, StudyReport, Verdict
 
 METRICS = {  # how the known metrics are called, in the order of the table
     "correlation_time": "correlation time",
@@ -17,6 +17,8 @@ METRICS = {  # how the known metrics are called, in the order of the table
     "conservation_drift": "conservation drift",
     "residual": "residual",
     "gradient_error": "gradient error",
+    "largest_error": "largest error",
+    "one_minus_q2": "1 - Q2",
     "blown_up": "blown up",
 }
 _SHARES = ("blown_up",)  # metrics that are shares of starts, told in per cent
@@ -197,7 +199,8 @@ def _verdicts(report: StudyReport) -> Table:
     notes = (
         f"Speed ratio: seconds of {solver} at the surrogate's error over the surrogate's; above 1 the surrogate is faster.",
         f"Error ratio: the surrogate's error over that of {solver} in the same time; below 1 the surrogate is more accurate.",
-        "In brackets: the 5 and 95 per cent bounds of a bootstrap over the starts. Up front: data, training and tuning.",
+        f"In brackets: the 5 and 95 per cent bounds of a bootstrap over the {report.wording.start}s. "
+        "Up front: data, training and tuning.",
     )
     return Table("verdicts", "Verdicts", head, rows, ("surrogate",) * len(rows), notes)
 
@@ -218,7 +221,7 @@ def _front(report: StudyReport) -> Table:
     head = ("candidate", "error", *(f"wall time, batch {b}" for b in every), *(f"processor time, batch {b}" for b in every),
             "compile")  # fmt: skip
     notes = (
-        "Error: the mean over the saves of the nRMSE, then over the starts. Times are per trajectory, without compiling. "
+        f"Error: {report.wording.error}. Times are per {report.wording.run}, without compiling. "
         "Of several seeds: the median, with the least and the most.",
     )
     return Table("front", "Error and cost", head, rows, tuple(group.family for group in found), notes)
@@ -245,7 +248,8 @@ def _metrics(report: StudyReport) -> Table:
     if report.settings.get("lyapunov_time"):
         known["valid_prediction_time"] += f" / Lyapunov time {number(float(report.settings['lyapunov_time']))}"
     head = ("candidate", *(known.get(name, name.replace("_", " ")) for name in names))
-    return Table("metrics", "Over a long time", head, rows, tuple(group.family for group in found))
+    title = "Over a long time" if report.wording is TRAJECTORIES else "Beside the error"
+    return Table("metrics", title, head, rows, tuple(group.family for group in found))
 
 
 def _shifts(report: StudyReport) -> Table:
@@ -255,7 +259,7 @@ def _shifts(report: StudyReport) -> Table:
     home = {group.members[0].name: group for group in groups(report) if group.family != "solver"}
     rungs = {
         f"{m.name}, {d}": m for m in report.measurements if m.family == "solver" for d in (m.detail, f"n = {m.resolution}")
-    }
+    } | {m.name: m for m in report.measurements if m.family == "solver" and not m.detail}
 
     def at_home(name: str) -> str:
         if name in home:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from jaxsci.compare.study_report import Interval, StudyReport, Verdict
+from jaxsci.compare.study_report import TRAJECTORIES, VALUES, Interval, StudyReport, Verdict
 from jaxsci.compare.study_tables import (
     Table,
     batches,
@@ -100,12 +100,24 @@ def sentence(report: StudyReport, verdict: Verdict) -> str:
         share = max((b for b in blown if not math.isnan(b)), default=math.nan)
         often = f" ({percent(share)} of the starts)" if share > 0 else ""
         return f"{name} blew up{often}: it has no error at which {solver} could be timed."
-    if verdict.error.value <= report.truth_error:
+    if verdict.error.value <= report.truth_error and report.wording is TRAJECTORIES:
         return (
             f"The error of {name} ({error}) is not above that of the truth itself ({percent(report.truth_error)}): "
             f"at {where} the study cannot tell it from {solver}, and a finer truth is needed."
         )
-    return f"{_pace(name, solver, error, where, ratio, verdict.censored)}; {_payback(verdict)}."
+    pace = _pace if report.wording is TRAJECTORIES else _pace_of_values
+    return f"{pace(name, solver, error, where, ratio, verdict.censored)}; {_payback(verdict)}."
+
+
+def _pace_of_values(name: str, solver: str, error: str, where: str, ratio: Interval, censored: str) -> str:
+    """Who is faster where the solver may have no coarser form, which would err as much."""
+    if not (math.isfinite(ratio.value) and ratio.value > 0):
+        return f"{name} errs by {error}; its time at {where} cannot be compared with that of {solver}"
+    faster = ratio.value >= 1
+    pace = f"{number(ratio.value if faster else 1 / ratio.value)} times {'faster' if faster else 'slower'}"
+    bound = {"above": "at least " if faster else "at most "}.get(censored, "")
+    than = f"{solver}, which errs more" if censored == "above" else f"{solver} at that error or a smaller one"
+    return f"{name} errs by {error}, and at {where} is {bound}{pace} than {than}"
 
 
 def _pace(name: str, solver: str, error: str, where: str, ratio: Interval, censored: str) -> str:
@@ -194,6 +206,8 @@ def _value(value: Any) -> str:
 def horizon(report: StudyReport) -> str:
     """How long the rollouts are, and over how many starts."""
     count = max((m.errors.size for m in report.measurements), default=0)
+    if report.wording is VALUES:
+        return f"{count} inputs; timed in batches of {' and '.join(map(str, batches(report)))}"
     end = f"{float(report.ts[-1]):g}" if len(report.ts) else "-"
     sizes = " and ".join(map(str, batches(report)))
     return f"t = {end} in {len(report.ts)} saves, over {count} starts; timed in batches of {sizes}"

@@ -100,6 +100,7 @@ def judge(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    coarser: bool = True,
 ) -> Verdict:
     r"""One surrogate, all its seeds, against the ladder at one batch size.
 
@@ -120,6 +121,8 @@ def judge(
       batch: one of the sizes that were timed.
       resamples: of the bootstrap.
       seed: of the bootstrap.
+      coarser: whether the solver could be coarser than the cheapest rung. Where it could not (a linear programme is solved or is
+        not), that rung is what one has at every larger error, and nothing is censored "below".
     Raises:
       ValueError: nothing to judge, other starts, or a batch size that was not timed.
     Reference: McGreivy & Hakim (2024), Nature Machine Intelligence 6, 1256 (equal accuracy or equal time); Efron (1979), Annals
@@ -161,7 +164,7 @@ def judge(
     gain = matched.seconds - own
     break_even = np.where(gain > 0, upfront / np.where(gain > 0, gain, 1.0), np.inf)
     pays = _interval(break_even)
-    censored = {-1: "below", 0: "", 1: "above"}[int(matched.side[0])]
+    censored = {-1: "below" if coarser else "", 0: "", 1: "above"}[int(matched.side[0])]
     if censored == "below":
         pays = pays._replace(high=math.inf)
     elif censored == "above":

@@ -1,6 +1,7 @@
 """Surrogates: steppers that were learned from a solver's trajectories, and the plain baselines that they must beat.
 
-Contract of this folder: a surrogate is fitted to `Trajectories` and is then a stepper with the solver's signature.
+Contract of this folder: a surrogate is fitted to `Trajectories` and is then a stepper with the solver's signature. One of a
+function of numbers (`NetworkRegression`) is fitted to pairs and is then that function.
 """
 
 from jaxsci.surrogates.baselines import Mean as Mean
@@ -15,6 +16,8 @@ from jaxsci.surrogates.extended_dmd import ExtendedDMD as ExtendedDMD
 from jaxsci.surrogates.galerkin import POD as POD
 from jaxsci.surrogates.network_surrogate import NetworkSurrogate as NetworkSurrogate
 from jaxsci.surrogates.network_surrogate import fit_seeds as fit_seeds
+from jaxsci.surrogates.regression import FittedFunction as FittedFunction
+from jaxsci.surrogates.regression import NetworkRegression as NetworkRegression
 from jaxsci.surrogates.resample import resample as resample
 from jaxsci.surrogates.ridge import Ridge as Ridge
 from jaxsci.surrogates.simulate import Simulated as Simulated

@@ -4,8 +4,9 @@
 
 The figures of a guardian are of the TRUE system, which no policy saw: the share of its states and actions whose density is below
 the guardian's own threshold; how far the cost promised by the learnt model is from the true one, unguarded / guarded, with the
-standard errors of both gaps (where the unguarded one is within two of its own there is nothing to cut); the true cost beside that
-of the policy that made the data.
+standard errors of both gaps (where the unguarded one is within two of its own there is nothing to cut) and both root mean squares
+over the patients (`by_patient`: in the mean, what is promised too much to one hides what is promised too little to another); the
+true cost beside that of the policy that made the data.
 """
 
 from __future__ import annotations
@@ -144,6 +145,7 @@ class Learnt(NamedTuple):
     outside: float
     violation: float
     error: float  # standard error of promised - cost
+    apart: float  # root mean square over the patients of promised - cost: errors of both signs do not cancel in it
 
 
 def learnt(clinic: Clinic, data: Any, judge: Any, model: Any, start: Any, key: Any, iterations: int, **extra: Any) -> Learnt:
@@ -161,7 +163,8 @@ def learnt(clinic: Clinic, data: Any, judge: Any, model: Any, start: Any, key: A
     violation = jnp.mean(jnp.sum(jnp.maximum(constraint, 0.0), axis=1))
     outside = outside_share(judge, transitions(clinic.task, run))
     error = jnp.std(promised - run.total) / 20
-    return Learnt(*map(float, (promised.mean(), run.total.mean(), outside, violation, error)))
+    apart = jnp.sqrt(jnp.mean((promised - run.total) ** 2))
+    return Learnt(*map(float, (promised.mean(), run.total.mean(), outside, violation, error, apart)))
 
 
 def rows_guardian(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -193,7 +196,8 @@ def rows_guardian(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         gap, careless = abs(held.promised - held.cost), abs(free.promised - free.cost)
         yield row(
             f"{title}: gap promised - true", ours=gap, theirs=careless, target=5.0, meets=careless >= 5 * gap,
-            errors=[held.error, free.error], nothing_to_cut=careless <= 2 * free.error, **more,
+            errors=[held.error, free.error], nothing_to_cut=careless <= 2 * free.error, by_patient=[held.apart, free.apart],
+            **more,
         )  # fmt: skip
         yield row(
             f"{title}: true cost / behaviour", ours=held.cost / behaviour, target=1.0, meets=held.cost <= behaviour, **more

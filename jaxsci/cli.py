@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="solve by several methods, or study solver against surrogates; a report")
     compare.add_argument(
         "problem",
-        help="a name from `jaxsci problems`; or a study of solver against surrogates: kolmogorov, e_coli_growth, ..., or a .toml file",
+        help="a name from `jaxsci problems`; or a study of solver against surrogates: kolmogorov, e_coli_growth, ..., or a "
+        ".toml file",
     )
     compare.add_argument("--out", metavar="FOLDER", help="write index.html, *.png and results.json there")
     compare.add_argument("--seed", type=int, default=0, help="of random points, starts and networks (default 0)")

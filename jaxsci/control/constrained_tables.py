@@ -12,9 +12,11 @@ and pi(a | s) = x(s, a) / sum_a x(s, a): in general the best policy draws lots. 
 - `lagrangian_policy` takes the dual, max_{lambda >= 0} min_pi J(pi) + sum_i lambda_i (J_i(pi) - limit_i): for given multipliers
   policy iteration answers, the multipliers ascend by cutting planes (each answer is one), and the answers are mixed by their
   occupancies. No answer alone solves the problem, whatever the multipliers; the mixture does, and the dual bounds its error.
+  What is asked next is not the top of the planes, which leaps about, but a point a fifth of the way back to the best so far.
+  Where the answer there is no new plane, the gap between value and bound has shrunk to a fifth.
 
 References: Altman (1999), Constrained Markov Decision Processes, chapters 3 and 4; Kelley (1960), J. SIAM 8, 703, and Dantzig &
-Wolfe (1960), Oper. Res. 8, 101, for the planes and the mixture.
+Wolfe (1960), Oper. Res. 8, 101, for the planes and the mixture; Wentges (1997), Int. Trans. Oper. Res. 4, 151, for the way back.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import numpy as np
 from jaxsci.control.tables import TabularMDP
 
 Status = Literal["optimal", "infeasible"]
+_ONWARD = 0.8  # of the way from the best multipliers to the top of the planes; fewest answers on random tables, of 0.3 to 1
 _TOLERANCES = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}  # the least that HiGHS takes
 
 
@@ -107,13 +110,14 @@ def lagrangian_policy(
     policy = jnp.asarray(_greedy_after_uniform(tables))
     multipliers, mass = np.zeros(len(tables.limits)), 1.0
 
-    def answer(mass, multipliers, policy):
-        policy, occupancy, spent = _respond(*arrays, mass, multipliers, policy)
+    def answer(mass, multipliers, policy, factors):
+        policy, factors, occupancy, spent = _respond(*arrays, mass, multipliers, policy, factors)
         occupancies.append(np.asarray(occupancy))
         sums.append(np.asarray(spent))
-        return policy, mass * sums[-1][0] + multipliers @ (sums[-1][1:] - tables.limits)
+        return policy, factors, mass * sums[-1][0] + multipliers @ (sums[-1][1:] - tables.limits)
 
-    policy, bound = answer(1.0, multipliers, policy)
+    policy, factors, free = answer(1.0, multipliers, policy, _factored(arrays[0], policy))
+    best, bound = multipliers, free
     mass = (
         1.0 if np.all(sums[0][1:] <= tables.limits) else 0.0
     )  # 0: first find policies that keep the limits, whatever they cost
@@ -123,7 +127,7 @@ def lagrangian_policy(
     while True:
         weights, multipliers, slack, primal = _master(np.array(sums), tables.limits, mass)
         if mass == 0.0 and slack <= 1e-3 * scale:
-            mass, bound = 1.0, -np.inf
+            mass, best, bound = 1.0, np.zeros(len(tables.limits)), free  # without limits it costs no more
             continue
         if primal - bound <= (tolerance * max(1.0, abs(primal)) if mass else max(0.5 * scale, 1e-3 * primal)):
             break
@@ -132,8 +136,10 @@ def lagrangian_policy(
                 f"lagrangian_policy: after {iterations} policy iterations value and bound are {primal - bound:.3g} apart; "
                 "allow more iterations or a larger tolerance."
             )
-        policy, dual = answer(mass, multipliers, policy)
-        bound = max(bound, dual)
+        asked = best + _ONWARD * (multipliers - best) if mass else multipliers
+        policy, factors, dual = answer(mass, asked, policy, factors)
+        if dual > bound:
+            best, bound = asked, dual
     status: Status = "optimal" if mass else "infeasible"
     occupancy = np.tensordot(weights, np.array(occupancies), axes=1)
     found = _result(tables, occupancy, np.asarray(policy), multipliers, status, len(sums))
@@ -203,28 +209,43 @@ def _linear_program(tables: _Tables, *, elastic: bool) -> Any:
 
 
 @jax.jit
-def _respond(flow: Any, costs: Any, constraints: Any, start: Any, mass: Any, multipliers: Any, policy: Any) -> Any:
-    """The best policy against mass c + sum_i lambda_i C_i by policy iteration, its occupancy, and its sums of every cost."""
+def _factored(flow: Any, policy: Any) -> Any:
+    states = jnp.arange(len(policy))
+    return jax.scipy.linalg.lu_factor(jnp.eye(len(policy), dtype=flow.dtype) - flow[states, policy])
+
+
+@jax.jit
+def _respond(
+    flow: Any, costs: Any, constraints: Any, start: Any, mass: Any, multipliers: Any, policy: Any, factors: Any
+) -> tuple[Any, Any, Any, Any]:
+    """The best policy against mass c + sum_i lambda_i C_i by policy iteration, its occupancy, and its sums of every cost.
+
+    The factors of I - flow under the policy come from the answer before and go to the next one: a policy that stays is not
+    factored again, which is most of the work.
+    """
     states = jnp.arange(costs.shape[0])
     priced = jnp.where(jnp.isinf(costs), jnp.inf, mass * jnp.where(jnp.isinf(costs), 0.0, costs))
     priced = priced + jnp.tensordot(multipliers, constraints, axes=1).astype(costs.dtype)
-    identity = jnp.eye(costs.shape[0], dtype=costs.dtype)
 
     def improve(carry):
-        policy, _, count = carry
-        values = jnp.linalg.solve(identity - flow[states, policy], priced[states, policy])
+        policy, factors, _, count = carry
+        values = jax.scipy.linalg.lu_solve(factors, priced[states, policy])
         each = priced + flow @ values
         gain = each[states, policy] - jnp.min(each, axis=1)
         better = gain > 256 * jnp.finfo(costs.dtype).eps * (
             jnp.max(jnp.abs(values)) + jnp.max(jnp.abs(priced[states, policy]))
         )
-        return jnp.where(better, jnp.argmin(each, axis=1).astype(policy.dtype), policy), jnp.any(better), count + 1
+        policy = jnp.where(better, jnp.argmin(each, axis=1).astype(policy.dtype), policy)
+        changed = jnp.any(better)
+        factors = jax.lax.cond(changed, lambda: _factored(flow, policy), lambda: factors)
+        return policy, factors, changed, count + 1
 
-    policy, _, _ = jax.lax.while_loop(lambda carry: carry[1] & (carry[2] < 1000), improve, (policy, jnp.asarray(True), 0))
-    visits = jnp.linalg.solve((identity - flow[states, policy]).T, start)
+    begun = (policy, factors, jnp.asarray(True), 0)
+    policy, factors, _, _ = jax.lax.while_loop(lambda carry: carry[2] & (carry[3] < 1000), improve, begun)
+    visits = jax.scipy.linalg.lu_solve(factors, start, trans=1)
     occupancy = visits[:, None] * jax.nn.one_hot(policy, costs.shape[1], dtype=costs.dtype)
     sums = jnp.concatenate([(visits @ costs[states, policy])[None], jnp.einsum("csa,sa->c", constraints, occupancy)])
-    return policy, occupancy, sums
+    return policy, factors, occupancy, sums
 
 
 def _greedy_after_uniform(tables: _Tables) -> np.ndarray:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsci.metabolism.dynamic import dynamic_fba
-from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.model import StoichiometricModel, check_model
 from jaxsci.metabolism.names import unknown
 from jaxsci.metabolism.reactor import Reactor, Uptake
 from jaxsci.metabolism.simplex import OPTIMAL
@@ -68,6 +68,7 @@ def bioreactor(
       >>> sorted(task.first_state())
       ['alive', 'biomass', 'concentrations', 'volume']
     """
+    check_model("bioreactor", model, usual_units=True)
     if not (isinstance(dt, float | int) and dt > 0):
         raise ValueError(f"bioreactor: dt is a number of hours > 0, got {dt!r}.")
     if product != "biomass" and product not in concentrations:

@@ -20,7 +20,7 @@ import numpy as np
 import scipy.sparse
 
 from jaxsci.metabolism.linear_program import INFEASIBLE, OPTIMAL, STATUS
-from jaxsci.metabolism.model import Nominal, StoichiometricModel
+from jaxsci.metabolism.model import Nominal, StoichiometricModel, check_model
 from jaxsci.metabolism.names import unknown
 from jaxsci.metabolism.network import Network
 from jaxsci.metabolism.optimum import reduced, start_of
@@ -30,6 +30,7 @@ from jaxsci.metabolism.value_function import solve_batch
 
 Kind = Literal["gene", "reaction"]
 _SETTLED = 1e-9  # bounds of a growth that are so near each other (relative to 1 + growth) have met
+_ROUND_OFF = 1e-12  # a growth so small (relative to 1 + that of the wild type) is 0
 _ZERO = 1e-9  # a flux, or a price of a variable without bound, so small is 0
 _LARGE = 200_000  # entries of a tableau from which a batch is small
 _CELLS = 20_000_000  # numbers of a scan in memory at a time
@@ -65,7 +66,9 @@ class Deletions(NamedTuple):
             (
                 " ".join(dict.fromkeys(self.identifiers[i] for i in self.deleted[k].tolist())),
                 f"{self.growth[k]:.6g}",
-                f"{100 * self.growth[k] / self.wild_type:.2f}%" if self.wild_type else "-",
+                f"{100 * self.growth[k] / self.wild_type:.2f}%"
+                if self.wild_type and self.growth[k] == self.growth[k]
+                else "-",
                 STATUS[self.status[k]],
             )
             for k in order
@@ -123,7 +126,7 @@ def single_deletion(
       >>> from jaxsci.metabolism.deletions import single_deletion
       >>> model = js.metabolism.load("e_coli_core")
       >>> single = single_deletion(model, ["b1779", "b2925", "b0008"])
-      >>> single.lethal().tolist(), [round(abs(float(x)), 4) for x in single.growth]
+      >>> single.lethal().tolist(), [round(float(x), 4) for x in single.growth]
       ([True, False, False], [0.0, 0.8739, 0.8739])
     """
     places = _places(model, kind, names)
@@ -155,7 +158,7 @@ def double_deletion(
       >>> from jaxsci.metabolism.deletions import double_deletion
       >>> model = js.metabolism.load("e_coli_core")
       >>> double = double_deletion(model, [("PFK", "PGI"), ("PFK", "PFK"), ("PFK", "NH4t")], kind="reaction")
-      >>> double.names[1], [round(abs(float(x)), 3) for x in double.growth], double.status.tolist()
+      >>> double.names[1], [round(float(x), 3) for x in double.growth], double.status.tolist()
       (('PFK',), [nan, 0.704, 0.0], [1, 0, 0])
     """
     _check(model, kind)
@@ -171,6 +174,7 @@ def double_deletion(
 
 
 def _check(model: StoichiometricModel, kind: str) -> None:
+    check_model("deletions", model)
     if kind not in ("gene", "reaction"):
         raise ValueError(f"deletions are of kind 'gene' or 'reaction', got {kind!r}.")
     if any(np.ndim(x) != 1 for x in (model.lower, model.upper, model.objective)):
@@ -239,6 +243,7 @@ def _scan(
         solved += len(chosen)
         unsettled = np.setdiff1d(unsettled, chosen, assume_unique=True)
     identifiers = model.genes if kind == "gene" else model.reactions
+    growth = np.where(abs(growth) <= _ROUND_OFF * (1 + abs(wild_type)), 0.0, growth)
     growth, status = np.where(torn, np.nan, growth[which]), np.where(torn, INFEASIBLE, status[which])
     return Deletions(kind, identifiers, deleted, growth, status, wild_type, sets.shape[0], solved, pool)
 

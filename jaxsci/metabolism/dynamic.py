@@ -22,14 +22,21 @@ from jaxsci._checks import is_traced
 from jaxsci.metabolism.dynamic_programme import ENDED, DynamicProgramme, dynamic_programme
 from jaxsci.metabolism.lexicographic import follow, vertex_of
 from jaxsci.metabolism.linear_program import STATUS
-from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.model import StoichiometricModel, check_model
 from jaxsci.metabolism.names import unknown
+from jaxsci.metabolism.optimum import check_optimal
 from jaxsci.metabolism.reactor import Reactor, Uptake
-from jaxsci.metabolism.simplex import MAX_STEPS, NOT_FINITE, OPTIMAL
+from jaxsci.metabolism.simplex import INFEASIBLE, MAX_STEPS, NOT_FINITE, OPTIMAL, UNBOUNDED
 
 KINDS = ("a bound becomes active", "is used up", "is there again", "no flux meets all bounds")
 
 _MAX_STEPS = 4096
+_CURES = {
+    INFEASIBLE: "no flux meets all bounds any more, as where nothing pays for maintenance: lower that demand, or feed",
+    UNBOUNDED: "nothing bounds the objective: give uptakes laws",
+    MAX_STEPS: "it takes more events or steps: raise max_events, or take a solver for stiff equations",
+    NOT_FINITE: "a number of the model, the laws or the start is not finite",
+}
 
 
 class Events(NamedTuple):
@@ -41,10 +48,16 @@ class Events(NamedTuple):
 
 
 class DynamicFluxBalance(NamedTuple):
-    """What `dynamic_fba` returns. After `end` numbers are NaN."""
+    """What `dynamic_fba` returns.
+
+    A run may end before its last time: where no flux meets all bounds any more (INFEASIBLE: a maintenance demand that nothing
+    left can pay for), where the objective has no bound, or after too many events or steps. `end` says when, `status` why, and
+    `check()` raises then. Rows at later times are NaN in all columns, for nothing is known of such cells: they do not live on
+    with the last values. `final` has the last state that is known; ``numpy.nanmax`` and the like go over rows up to the end.
+    """
 
     times: Any  # [T], h
-    biomass: Any  # [T], gDW/L
+    biomass: Any  # [T], gDW/L; NaN after `end`, as all that follows
     concentrations: dict[str, Any]  # exchange -> [T], mM
     volume: Any  # [T], L
     growth: Any  # [T], 1/h: the objective
@@ -55,13 +68,30 @@ class DynamicFluxBalance(NamedTuple):
     status: Any  # OPTIMAL 0, INFEASIBLE 1 (ended before the last time), UNBOUNDED 2, MAX_STEPS 3, NOT_FINITE 4
     steps: Any  # of the integrator
 
+    def check(self) -> DynamicFluxBalance:
+        """Itself, if every run reached its last time.
+
+        Raises:
+          RuntimeError: naming the first run that did not, when it ended and why.
+        """
+        ends = np.atleast_1d(np.asarray(self.end))
+        wrong = np.atleast_1d(np.asarray(self.status)) != OPTIMAL
+        if wrong.any():
+            first = tuple(np.argwhere(wrong)[0])
+            cures = {
+                code: f"{text} (it ended after {ends[first]:.4f} h; later rows are NaN)" for code, text in _CURES.items()
+            }
+            check_optimal("dynamic_fba", self.status, cures)
+        return self
+
     def describe(self, model: StoichiometricModel) -> str:
-        """The events of one run as lines of text."""
+        """The events of one run as lines of text; the last one says when and how it ended."""
         if np.ndim(self.status):
             raise ValueError("describe: one run at a time; take one with jax.tree.map(lambda x: x[i], runs).")
         rows = zip(*(np.asarray(x) for x in self.events), strict=True)
         lines = [f"{t:10.4f} h  {model.reactions[j]}: {KINDS[k]}" for t, k, j in rows if k >= 0]
-        return "\n".join([*lines, f"{float(self.end):10.4f} h  end: {STATUS[int(self.status)]}"])
+        early = "" if int(self.status) == OPTIMAL else "; rows after it are NaN"
+        return "\n".join([*lines, f"{float(self.end):10.4f} h  end: {STATUS[int(self.status)]}{early}"])
 
 
 def dynamic_fba(
@@ -86,7 +116,7 @@ def dynamic_fba(
     optima; Hoeffner, Harwood & Barton 2013). Where a flux meets a bound, the optimal basis changes: diffrax finds the time,
     a few pivots find the new basis, and the integration goes on. A substrate whose law does not vanish with it (`Uptake` with
     km None) is followed until it is used up, and from there on lives on what flows in. The run ends early where no flux meets
-    all bounds any more (a maintenance demand, say).
+    all bounds any more (a maintenance demand, say): `end` is then that time, `status` INFEASIBLE, and rows after it are NaN.
 
     Works under jit, vmap and reverse-mode differentiation (grad, jacrev), in the laws, the reactor, the start and the model's
     bounds; times of events are differentiable too. In the model's objective the derivative is 0.
@@ -109,7 +139,7 @@ def dynamic_fba(
       A `DynamicFluxBalance`.
     Raises:
       KeyError: a name that is no exchange, or a law or a feed of what is not followed.
-      ValueError: times that do not increase, a negative concentration.
+      ValueError: times that do not increase, a negative concentration, a model with fluxes in other units.
     Reference: Varma & Palsson (1994), Appl. Environ. Microbiol. 60, 3724; Mahadevan, Edwards & Doyle (2002),
       Biophys. J. 83, 1331; Hoeffner, Harwood & Barton (2013), Biotechnol. Bioeng. 110, 792.
     Example:
@@ -317,6 +347,7 @@ def _levels(model: StoichiometricModel, then: Sequence[Any], exchanges: tuple[st
 
 
 def _check(model: Any, uptake: Any, biomass: Any, concentrations: Any, ts: Any, reactor: Reactor) -> None:
+    check_model("dynamic_fba", model, usual_units=True)
     if not concentrations:
         raise ValueError("dynamic_fba: concentrations name what is followed, {'EX_glc__D_e': 10.0} say; got none.")
     for name in concentrations:

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci._checks import results_are_traced
+from jaxsci._checks import is_whole, results_are_traced
 from jaxsci.metabolism.fba import fba
-from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.model import StoichiometricModel, check_model
 from jaxsci.metabolism.optimum import numbers
 from jaxsci.metabolism.variability import flux_variability
 
@@ -50,7 +50,7 @@ def robustness(model: StoichiometricModel, reaction: str, points: Any = 20) -> R
       reaction: its name.
       points: how many, equally spaced over all that the reaction can do, or the fluxes themselves.
     Raises:
-      KeyError: an unknown reaction. ValueError: less than 2 points.
+      KeyError: an unknown reaction. ValueError: less than 2 points. TypeError: several reactions, points that are no numbers.
     Reference: Edwards & Palsson (2000), Biotechnol. Prog. 16, 927.
     Example:
       >>> import numpy as np, jaxsci as js
@@ -70,7 +70,7 @@ def production_envelope(model: StoichiometricModel, reaction: str, points: Any =
     Args:
       model, reaction, points: as in `robustness`.
     Raises:
-      KeyError: an unknown reaction. ValueError: less than 2 points.
+      KeyError: an unknown reaction. ValueError: less than 2 points. TypeError: several reactions, points that are no numbers.
     Reference: Edwards, Ibarra & Palsson (2001), Nat. Biotechnol. 19, 125.
     Example:
       >>> import jaxsci as js
@@ -101,6 +101,7 @@ def envelope_corners(model: StoichiometricModel, reaction: str) -> tuple[np.ndar
       >>> print([round(abs(x), 3) for x in flux.tolist()], [round(abs(x), 4) for x in growth.tolist()])
       [0.0, 7.199, 10.622, 20.0] [0.8739, 0.7089, 0.617, 0.0]
     """
+    check_model("envelope_corners", model)
     if results_are_traced(model):
         raise TypeError(
             "envelope_corners: how many there are depends on the numbers; call it outside of jit, grad and vmap."
@@ -154,17 +155,22 @@ def _without_straight(points: list[tuple[float, float, float]], size: float) -> 
 
 def _fixed(what: str, model: StoichiometricModel, reaction: str, points: Any) -> tuple[int, Any, tuple[Any, Any, Any]]:
     """The reaction's place, the fluxes, and the model's numbers with the reaction held at each."""
+    check_model(what, model)
+    if not isinstance(reaction, str):
+        raise TypeError(f"{what}: reaction is the name of one, got {reaction!r}; call it once for each.")
     j = model.index(reaction)
     lower, upper, objective = numbers(model, None, None, None)
     if lower.ndim > 1:
         raise ValueError(f"{what}: one model at a time, got a batch of shape {list(lower.shape[:-1])}; use jax.vmap.")
-    if isinstance(points, int):
+    if is_whole(points):
         if points < 2:
             raise ValueError(f"{what}: at least 2 points, got {points}.")
         ends = flux_variability(model, [reaction], fraction=0.0)
         at = jnp.linspace(ends.minimum[0], ends.maximum[0], points)
         nothing = jnp.isnan(ends.minimum[0])  # the model is infeasible by itself, and its own bounds say so
     else:
+        if not isinstance(points, np.ndarray | jax.Array | list | tuple):
+            raise TypeError(f"{what}: points is how many, or the fluxes [k] themselves, got {points!r}.")
         at, nothing = jnp.asarray(points, lower.dtype), False
     if at.ndim != 1:
         raise ValueError(f"{what}: points is a number or an array [k], got the shape {list(at.shape)}.")

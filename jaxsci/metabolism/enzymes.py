@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxsci._checks import check_keys, is_traced
 from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, OPTIMAL, maximise
-from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.model import StoichiometricModel, check_model
 from jaxsci.metabolism.optimum import batched, nan_unless, numbers, with_row
 from jaxsci.metabolism.presolve import presolve
 from jaxsci.metabolism.split_program import joined, split_bounds, split_matrix, split_start
@@ -49,7 +49,7 @@ def enzyme_capacity(model: StoichiometricModel, turnover: Any, molecular_weight:
       An `EnzymeBalance`.
     Raises:
       KeyError: an unknown reaction, or a weight without a turnover number. ValueError: a number that is not positive, where
-      that is known; an array of another shape.
+      that is known; an array of another shape; a model whose fluxes are in other units than mmol/gDW/h.
     Reference: Beg et al. (2007), PNAS 104, 12663; Sanchez et al. (2017), Mol. Syst. Biol. 13, 935 (GECKO); Bekiaris & Klamt
       (2020), BMC Bioinformatics 21, 19 (sMOMENT, this form).
     Example:
@@ -60,6 +60,7 @@ def enzyme_capacity(model: StoichiometricModel, turnover: Any, molecular_weight:
       >>> print(f"{found.objective:.4f} {found.fluxes[1]:.4f} {found.fluxes[2]:.4f} {found.price:.1f}")
       13.3333 6.6667 3.3333 1111.1
     """
+    check_model("enzyme_capacity", model, usual_units=True)
     inverse = _of_reactions("turnover", model, turnover, jnp.inf)
     mass = _of_reactions("molecular_weight", model, molecular_weight, 0.0)
     if isinstance(turnover, Mapping) and isinstance(molecular_weight, Mapping):

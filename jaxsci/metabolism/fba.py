@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, OPTIMAL, UNBOUNDED
-from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.model import StoichiometricModel, check_model
 from jaxsci.metabolism.optimum import Optimum, check_optimal, is_known, nan_unless, numbers, optimum_of
 from jaxsci.metabolism.regularised import regularised_fluxes
 
@@ -67,7 +68,7 @@ def fba(
     Args:
       model: of it the network is used, and `lower`, `upper`, `objective` where they are not given here.
       lower, upper: [..., reactions] in mmol/gDW/h; a knock-out is 0 and 0.
-      objective: c, [..., reactions]. The batch is what the three broadcast to.
+      objective: c, [..., reactions]; or the name of a reaction, or ``{name: weight}``. The batch is what the three broadcast to.
       regularisation: a number e > 0: max c.v - e |v|^2 / 2 instead, whose optimum is unique and has continuous fluxes,
         differentiable almost everywhere in both directions. `objective` is c.v of it; prices carry no derivative.
     Returns:
@@ -75,6 +76,7 @@ def fba(
       derivative 0, and does not disturb others.
     Raises:
       ValueError: a last axis that is not the number of reactions; NaN in numbers that are known; regularisation <= 0.
+      KeyError: an objective that is no reaction. TypeError: a name or a file in place of a model: see `load`.
     Reference: Varma & Palsson (1994), AEM 60, 3724; Orth, Thiele & Palsson (2010), Nat. Biotechnol. 28, 245.
     Example:
       >>> import jax, jaxsci as js
@@ -85,6 +87,7 @@ def fba(
       >>> print(f"{jax.grad(growth)(10.0):.5f}")
       0.09166
     """
+    check_model("fba", model)
     lower, upper, objective = numbers(model, lower, upper, objective)
     if regularisation is not None:
         return _regularised(model, lower, upper, objective, regularisation)
@@ -108,7 +111,7 @@ def _answer(best: Optimum, lower: Any, upper: Any, objective: Any) -> FluxBalanc
     crossed = (jnp.abs(pi).max(-1, keepdims=True, initial=0.0) == 0) | best.crossed[..., None]
     farkas = jnp.where(infeasible, jnp.where(crossed, from_bounds, from_rows), 0.0)
     return FluxBalance(
-        objective=nan_unless(optimal, found.value),
+        objective=nan_unless(optimal, _without_round_off(found.value, fluxes, objective)),
         fluxes=nan_unless(optimal, fluxes),
         shadow_prices=nan_unless(optimal, prices),
         reduced_costs=nan_unless(optimal, costs),
@@ -118,6 +121,13 @@ def _answer(best: Optimum, lower: Any, upper: Any, objective: Any) -> FluxBalanc
         unbounded_ray=jnp.where(endless, small.expand(jnp.where(endless, found.ray[..., :columns], 0.0)), 0.0),
         steps=found.steps,
     )
+
+
+def _without_round_off(value: Any, fluxes: Any, objective: Any) -> Any:
+    """0 where c.v is nothing but the rounding errors of fluxes that cancel, as of a lethal knock-out; the derivative stays."""
+    scale = jnp.abs(fluxes).max(-1, initial=0.0) * jnp.abs(objective).max(-1, initial=0.0)
+    nothing = jnp.abs(value) <= jnp.finfo(value.dtype).eps * scale
+    return value - jax.lax.stop_gradient(jnp.where(nothing, value, 0.0))
 
 
 def _regularised(model: StoichiometricModel, lower: Any, upper: Any, objective: Any, strength: Any) -> FluxBalance:

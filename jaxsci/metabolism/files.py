@@ -30,11 +30,14 @@ def load(source: Any) -> StoichiometricModel:
     - "textbook", "iJO1366" and "salmonella" (iYS1720), which come with cobrapy;
     - a ``cobra.Model``.
 
-    Bounds and objective are NumPy arrays of float64, whatever JAX's precision: see `StoichiometricModel`.
+    Bounds and objective are NumPy arrays of float64, whatever JAX's precision is: see `StoichiometricModel`. The unit of fluxes
+    is the file's (`model.units`), "mmol/gDW/h" where it says none; nothing is converted. An objective that is minimised is
+    maximised with the opposite weights, and is a minimum again in a file of SBML or a cobrapy model.
 
     Raises:
-      FileNotFoundError: no such file; ValueError: an unknown name, a wrong kind of file, or a file that is no model (the line
-      names the place); ImportError: cobrapy is needed and not installed; TypeError: nothing of the above.
+      FileNotFoundError: no such file; ValueError: an unknown name, a wrong kind of file (kinetic models are for
+      `load_kinetics`), or a file that is no model (the line names the place); ImportError: cobrapy is needed and not installed;
+      TypeError: nothing of the above.
     Example:
       >>> import jaxsci as js
       >>> model = js.metabolism.load("e_coli_core")
@@ -59,8 +62,8 @@ def save(model: StoichiometricModel, path: str | os.PathLike[str]) -> Path:
     """Write a model to JSON (``.json``) or SBML (``.xml``, ``.sbml``; by cobrapy), packed if the name ends in ``.gz``.
 
     All that `load` read goes back: names, formulas, charges, compartments, annotations, gene rules, bounds, objective, notes,
-    groups. In SBML numbers have 15 digits, as libsbml writes them, and of a JSON file's own words two change: there is no place
-    for its ``version``, and a list of one annotation comes back as the one. The file appears whole or not at all.
+    groups, units; every number to its last digit. In SBML two of a JSON file's own words change: there is no place for its
+    ``version``, and a list of one annotation comes back as the one. The file appears whole or not at all.
 
     Raises:
       ValueError: another ending, a batch of models, bounds that make no sense; OSError: it cannot be written there;

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import check_keys, is_traced
-from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.model import StoichiometricModel, check_model
 
 TERMS = ("balance", "bounds", "known")
 
@@ -45,6 +45,7 @@ def flux_residuals(model: StoichiometricModel, fluxes: Any, known: Mapping[str, 
       >>> [part.tolist() for part in found]
       [[2.0, 0.0], [1.0, 0.0, 0.0], [0.5]]
     """
+    check_model("flux_residuals", model)
     v = _fluxes(model, fluxes)
     places = np.array([model.index(name) for name in known or ()], int)
     values = [jnp.asarray(value, v.dtype) for value in (known or {}).values()]
@@ -90,6 +91,7 @@ def flux_loss(
       >>> print(jax.grad(loss)(jnp.array([6.0, 4.0, 4.0])))
       [ 6. -4. 10.]
     """
+    check_model("flux_loss", model)
     given = dict(weights or {})
     check_keys("flux_loss: the weight", given, TERMS)
     for term, weight in given.items():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxsci.metabolism.core_map import Edge, Layout, central_metabolism
+from jaxsci.metabolism.label_places import Label, place_labels
 from jaxsci.metabolism.model import StoichiometricModel
 from jaxsci.metabolism.stress_map import largest_fluxes
 from jaxsci.metabolism.summary import concrete_fluxes
@@ -19,7 +20,7 @@ from jaxsci.metabolism.summary import concrete_fluxes
 _INK, _SHADE, _WALL = "#1d2733", "#8a94a0", "#e9edf1"
 _COLOURS = ("#b9c4d0", "#5b8fd6", "#2f5fc4", "#7a2fa8", "#c2255c")  # small to large
 _STILL = "#d9dee4"
-_SPOTS = [20, 14, 26, 9, 31]  # points of a curve where its label may stand, the first ones first
+_POINTS_A_UNIT = 72 * 0.62  # of the page, where widths of lines are in points
 
 
 def escher_fluxes(model: StoichiometricModel, solution: Any) -> dict[str, float]:
@@ -36,7 +37,8 @@ def escher_fluxes(model: StoichiometricModel, solution: Any) -> dict[str, float]
       >>> js.metabolism.escher_fluxes(toy, [1.0, 1.0])
       {'in': 1.0, 'out': 1.0}
     """
-    return dict(zip(model.reactions, concrete_fluxes(model, solution).tolist(), strict=True))
+    fluxes = concrete_fluxes(model, solution).tolist()
+    return dict(zip(model.reactions, fluxes, strict=True))
 
 
 def save_escher(path: str | os.PathLike[str], model: StoichiometricModel, solutions: Any) -> Path:
@@ -72,7 +74,7 @@ def plot_fluxes(
 ) -> Any:
     """Draw a flux distribution as a map: an arrow for each reaction, as wide and as dark as its flux is large.
 
-    Arrows point where the flux goes; the number beside a reaction has the sign of its equation (mmol/gDW/h). Two layouts:
+    Arrows point where the flux goes; the number beside a reaction has the sign of its equation (in `model.units`). Two layouts:
     "central", central carbon metabolism laid out by hand for models with BiGG's identifiers, and "largest", the 40 largest
     fluxes of any model without the usual cofactors.
 
@@ -122,7 +124,7 @@ def _draw(figure_type: Any, model: StoichiometricModel, fluxes: Mapping[str, flo
     if layout.wall:
         xy = np.concatenate([xy, np.reshape(layout.wall, (2, 2))])
     low, high = xy.min(0) - 0.9, xy.max(0) + 0.9
-    width, height = (high - low) * 0.62
+    width, height = (high - low) * _POINTS_A_UNIT / 72
     figure = figure_type(figsize=(width, height + 1.0))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(low[0], high[0])
@@ -147,26 +149,41 @@ def _draw(figure_type: Any, model: StoichiometricModel, fluxes: Mapping[str, flo
     scale = colours.PowerNorm(0.5, 0.0, largest)
     palette = colours.LinearSegmentedColormap.from_list("fluxes", _COLOURS)
     used = {name for edge, _ in drawn for name in (*edge.sources, *edge.targets)} | {n.removeprefix("EX_") for n in stubs}
-    taken = [(*layout.places[name], *_half(name)) for name in used]  # where no label may stand: centres and half sizes
+    curves, labels = [], []  # points of all arrows with half their width; texts, sizes of fluxes and `Label`s
     for edge, sign in sorted(drawn, key=lambda pair: -abs(fluxes[pair[0].reaction])):
         flux = fluxes[edge.reaction]
-        strands, spots, side = _strands(layout.places, edge)
-        _arrows(axes, patches, strands, flux * sign, scale, palette)
-        _label(axes, edge.reaction, flux, spots, side, taken)
+        strands, spot, side = _strands(layout.places, edge)
+        curves += _arrows(axes, patches, strands, flux * sign, scale, palette)
+        labels += _label(edge.reaction, flux, strands, spot, side)
     for name, end in stubs.items():
         start = layout.places[name.removeprefix("EX_")]
         sign = -1.0 if model.network.dense[:, model.index(name)].sum() > 0 else 1.0
         strand = (_trimmed(_bezier(start, end, 0.0), _half(name.removeprefix("EX_")), None), True)
-        _arrows(axes, patches, [strand], fluxes[name] * sign, scale, palette)
-        _label(axes, "", fluxes[name], [(np.array(start) + np.array(end)) / 2], _beside(start, end), taken)
+        curves += _arrows(axes, patches, [strand], fluxes[name] * sign, scale, palette)
+        labels += _label("", fluxes[name], [strand], (np.array(start) + np.array(end)) / 2, _beside(start, end))
+    words = [(*layout.places[name], *_half(name)) for name in used]
+    words += [(x, y, 0.085 * len(title), 0.2) for title, x, y in layout.titles]
+    _write_labels(axes, labels, np.array(words), np.concatenate(curves))
+    halo = [importlib.import_module("matplotlib.patheffects").withStroke(linewidth=2.5, foreground="white")]
     for place in used:
         x, y = layout.places[place]
         text = place.rstrip("*").removesuffix("_c") if layout.wall is None else place.rstrip("*")[:-2]
-        axes.text(x, y, text.replace("__", "-"), fontsize=8.5, ha="center", va="center", color=_INK, weight="bold", zorder=6)
+        axes.text(
+            x,
+            y,
+            text.replace("__", "-"),
+            fontsize=8.5,
+            ha="center",
+            va="center",
+            color=_INK,
+            weight="bold",
+            zorder=6,
+            path_effects=halo,
+        )
     bar = figure.colorbar(
         cm.ScalarMappable(scale, palette), cax=axes.inset_axes((0.02, 0.035, 0.22, 0.01)), orientation="horizontal"
     )
-    bar.set_label("size of the flux, mmol/gDW/h", fontsize=8, color=_INK)
+    bar.set_label(f"size of the flux, {model.units}", fontsize=8, color=_INK)
     bar.ax.xaxis.set_major_locator(importlib.import_module("matplotlib.ticker").MaxNLocator(4))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7, colors=_INK, length=2)
@@ -191,13 +208,13 @@ def _direction(model: StoichiometricModel, edge: Edge) -> float:
 
 def _strands(places: Mapping[str, tuple[float, float]], edge: Edge) -> tuple[list[tuple[np.ndarray, bool]], Any, np.ndarray]:
     """Curves from the sources to the middle and on to the targets (True: this one is on the targets' side); then where the
-    label stands, and on which side.
+    label would stand best, and on which side.
     """
     ends = [places[name] for name in (*edge.sources, *edge.targets)]
     if len(ends) == 2 and edge.middle is None:
         curve = _bezier(ends[0], ends[1], edge.bend)
         whole = _trimmed(curve, _half(edge.sources[0]), _half(edge.targets[0]))
-        return [(whole, True)], curve[_SPOTS], _beside(ends[0], ends[1], edge.bend)
+        return [(whole, True)], curve[20], _beside(ends[0], ends[1], edge.bend)
     if edge.middle is not None:
         return _through(edge, ends)
     if len(edge.sources) > 1 and len(edge.targets) == 1:  # one joins another's way: where that way is half done
@@ -215,8 +232,8 @@ def _strands(places: Mapping[str, tuple[float, float]], edge: Edge) -> tuple[lis
         curve = _trimmed(curve, _half(name), None)
         strands.append((curve[::-1] if out else curve, out))
     if len(edge.targets) == 1:
-        return strands, [middle + np.array([0.45, 0.0])], np.array([0.0, -1.0])
-    return strands, [middle], np.array([1.0, 0.0])
+        return strands, middle + np.array([0.45, 0.0]), np.array([0.0, -1.0])
+    return strands, middle, np.array([1.0, 0.0])
 
 
 def _through(edge: Edge, ends: Any) -> tuple[list[tuple[np.ndarray, bool]], Any, np.ndarray]:
@@ -226,13 +243,13 @@ def _through(edge: Edge, ends: Any) -> tuple[list[tuple[np.ndarray, bool]], Any,
     if first is None or last is None:
         (name,), (end,) = (*edge.sources, *edge.targets)[:1], ends[:1]
         line = _trimmed(_bezier(middle, end, 0.0), None, _half(name))
-        return [(line[::-1], True) if edge.sources else (line, True)], [middle], _beside(ends[0], middle)
+        return [(line[::-1], True) if edge.sources else (line, True)], (middle + np.array(end)) / 2, _beside(ends[0], middle)
     start, end = np.array(ends[first]), np.array(ends[last])
     t = np.linspace(0.0, 1.0, 41)[:, None]
     control = 2 * middle - (start + end) / 2
     curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end
     if len(ends) == 2:
-        return [(_trimmed(curve, _half(edge.sources[0]), _half(edge.targets[0])), True)], curve[_SPOTS], _beside(start, end)
+        return [(_trimmed(curve, _half(edge.sources[0]), _half(edge.targets[0])), True)], curve[20], _beside(start, end)
     strands = [
         (_trimmed(curve[:21], _half(edge.sources[0]), None), False),
         (_trimmed(curve[20:], None, _half(edge.targets[0])), True),
@@ -241,7 +258,7 @@ def _through(edge: Edge, ends: Any) -> tuple[list[tuple[np.ndarray, bool]], Any,
         if k not in (first, last):
             line = _trimmed(_bezier(middle, ends[k], 0.15), None, _half(name))
             strands.append((line, True) if k >= n else (line[::-1], False))
-    return strands, [middle], np.array([1.0, 0.0])
+    return strands, middle, np.array([1.0, 0.0])
 
 
 def _bezier(start: Any, end: Any, bend: float) -> np.ndarray:
@@ -275,12 +292,14 @@ def _beside(start: Any, end: Any, bend: float = 0.0) -> np.ndarray:
     return np.array([1.0, 0.0]) if abs(normal[0]) > 0.6 else normal * (np.sign(normal[1]) or 1.0)
 
 
-def _arrows(axes: Any, patches: Any, strands: Any, flow: float, scale: Any, palette: Any) -> None:
+def _arrows(axes: Any, patches: Any, strands: Any, flow: float, scale: Any, palette: Any) -> list[np.ndarray]:
+    """Draw the strands; their points and half their width there, [k, 3] each."""
     paths = importlib.import_module("matplotlib.path")
     size = abs(flow)
     still = size < 1e-7
     colour = _STILL if still else palette(scale(size))
     width = 1.0 if still else 1.2 + 6.0 * float(scale(size))
+    drawn = []
     for curve, is_target in strands:
         line = curve if flow >= 0 else curve[::-1]
         tip = (is_target if flow >= 0 else not is_target) or len(strands) == 1
@@ -290,28 +309,26 @@ def _arrows(axes: Any, patches: Any, strands: Any, flow: float, scale: Any, pale
             capstyle="butt", joinstyle="round", zorder=2 if still else 3,
         )  # fmt: skip
         axes.add_patch(arrow)
+        half = np.full((len(line), 1), 0.5 * width / _POINTS_A_UNIT)
+        if tip and not still:  # the head of the arrow is wider
+            half[-4:] += 0.3 * (7 + 2.0 * width) / _POINTS_A_UNIT
+        drawn.append(np.concatenate([line, half], 1))
+    return drawn
 
 
-def _label(axes: Any, name: str, flux: float, spots: Any, side: np.ndarray, taken: list[Any]) -> None:
-    """Write a label at the first of the spots, on either side, where nothing stands yet; `taken` grows by it."""
-    effects = importlib.import_module("matplotlib.patheffects")
+def _label(name: str, flux: float, strands: Any, spot: Any, side: np.ndarray) -> list[tuple[str, bool, Label]]:
+    """(text, no flux, its place to be found); nothing where there is nothing to say."""
     still = abs(flux) < 1e-7
     text = name if still else f"{name} {flux:.3g}".strip()
-    if not text:
-        return
     half = ((0.052 if still else 0.06) * len(text), 0.14)
+    return [(text, still, Label(half, tuple(curve for curve, _ in strands), np.asarray(spot, float), side))] if text else []
 
-    def box(spot: Any, way: np.ndarray) -> tuple[float, ...]:
-        x, y = np.asarray(spot) + way * np.array([0.2, 0.27])
-        return (x + half[0] * (way[0] > 0.4) - half[0] * (way[0] < -0.4), y, *half)
 
-    def free(b: tuple[float, ...]) -> bool:
-        return all(abs(b[0] - o[0]) >= b[2] + o[2] or abs(b[1] - o[1]) >= b[3] + o[3] for o in taken)
-
-    choices = [box(spot, way) for way in (side, -side) for spot in spots]
-    place = next((b for b in choices if free(b)), choices[0])
-    taken.append(place)
-    axes.text(
-        place[0], place[1], text, fontsize=6.5 if still else 7.5, color=_SHADE if still else _INK, zorder=5, va="center",
-        ha="center", path_effects=[effects.withStroke(linewidth=2.2, foreground="white")],
-    )  # fmt: skip
+def _write_labels(axes: Any, labels: list[tuple[str, bool, Label]], words: np.ndarray, curves: np.ndarray) -> None:
+    effects = importlib.import_module("matplotlib.patheffects")
+    labels = sorted(labels, key=lambda label: label[1])  # what flows first
+    for (text, still, _), (x, y) in zip(labels, place_labels([label for *_, label in labels], words, curves), strict=True):
+        axes.text(
+            x, y, text, fontsize=6.5 if still else 7.5, color=_SHADE if still else _INK, zorder=5, va="center",
+            ha="center", path_effects=[effects.withStroke(linewidth=2.2, foreground="white")],
+        )  # fmt: skip

@@ -10,19 +10,26 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from jaxsci.metabolism.flux_units import USUAL
 from jaxsci.metabolism.model import StoichiometricModel
 from jaxsci.metabolism.names import unknown
 from jaxsci.metabolism.network import KINDS, Network
 
+_MODEL_KEYS = (*KINDS, "id", "units", "objective_direction")
 _REACTION_KEYS = ("id", "metabolites", "lower_bound", "upper_bound", "gene_reaction_rule", "objective_coefficient")
 
 
 def from_dictionary(content: Any, name: str = "model") -> StoichiometricModel:
     """The model of a dictionary in BiGG's form; `name` is what errors call it, and the model too if it says no id.
 
+    Beside BiGG's keys it may have ``units``, of fluxes, "mmol/gDW/h" by default, and ``objective_direction``: the weights of
+    "min" change their sign, and the model remembers ``minimised``. A file that is written has the weights of a maximum, as
+    cobrapy reads them.
+
     Raises:
       ValueError: it is no model: a key is missing, an identifier stands twice, a reaction uses an unknown metabolite, a bound
-        or a coefficient is not a number, lower > upper, a gene rule cannot be read. One line, with the place.
+        or a coefficient is not a number, lower > upper, a gene rule cannot be read, a direction or a unit is none. One line,
+        with the place.
     """
     if not isinstance(content, Mapping):
         raise ValueError(f"{name}: a model is a JSON object with metabolites, reactions and genes, got {_kind(content)}.")
@@ -56,14 +63,23 @@ def from_dictionary(content: Any, name: str = "model") -> StoichiometricModel:
     index = np.array(place, int).reshape(-1, 2).T
     matrix = scipy.sparse.coo_array((values, (index[0], index[1])), shape=(len(rows), len(reactions)))
     details = {
-        "model": {key: value for key, value in content.items() if key not in (*KINDS, "id")},
+        "model": {key: value for key, value in content.items() if key not in _MODEL_KEYS},
         "metabolites": {i: _without(entry, ("id",)) for i, entry in entries["metabolites"].items()},
         "reactions": {i: _without(entry, _REACTION_KEYS) for i, entry in reactions.items()},
         "genes": {i: _without(entry, ("id",)) for i, entry in entries["genes"].items()},
     }
+    direction, units = content.get("objective_direction", "max"), content.get("units", USUAL)
+    if direction not in ("max", "min"):
+        raise ValueError(f"{name}: objective_direction is 'max' or 'min', got {direction!r}.")
+    if direction == "min":
+        objective, details["model"] = 0.0 - objective, {**details["model"], "minimised": True}
+    if not isinstance(units, str) or not units:
+        raise ValueError(f"{name}: units are those of fluxes, a text like {USUAL!r}, got {units!r}.")
     title = str(content.get("id") or name)
     try:
-        network = Network(matrix, tuple(reactions), tuple(rows), tuple(entries["genes"]), tuple(rules), title, details)
+        network = Network(
+            matrix, tuple(reactions), tuple(rows), tuple(entries["genes"]), tuple(rules), title, details, units
+        )
         return StoichiometricModel(network, lower, upper, objective).check()
     except ValueError as error:  # it speaks of the model's name: the file's is what the user knows
         raise ValueError(f"{name}: {str(error).removeprefix(f'{title}: ')}") from None
@@ -113,6 +129,7 @@ def to_dictionary(model: StoichiometricModel) -> dict[str, Any]:
         "reactions": reactions,
         "genes": others["genes"],
         "id": network.name,
+        "units": network.units,
         **details.get("model", {}),
     }
 

@@ -14,7 +14,7 @@ import scipy.optimize
 import scipy.sparse
 
 from jaxsci._checks import results_are_traced
-from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.model import StoichiometricModel, check_model
 
 _ZERO = 1e-9
 
@@ -32,7 +32,7 @@ def minimal_medium(model: StoichiometricModel, growth: float, *, fewest: bool = 
     Returns:
       ``{exchange: uptake}`` in mmol/gDW/h, all > 0; made for `StoichiometricModel.with_medium`.
     Raises:
-      ValueError: the growth cannot be reached with any medium; a batch. TypeError: numbers that are traced.
+      ValueError: the growth cannot be reached with any medium, or is negative; a batch. TypeError: numbers that are traced.
     Reference: Suthers et al. (2009), Metab. Eng. 11; the same task as cobrapy's `minimal_medium`.
     Example:
       >>> import jaxsci as js
@@ -44,10 +44,13 @@ def minimal_medium(model: StoichiometricModel, growth: float, *, fewest: bool = 
       >>> sorted(anaerobic)
       ['EX_glc__D_e', 'EX_nh4_e', 'EX_pi_e']
     """
+    check_model("minimal_medium", model)
     if results_are_traced((model, growth)):
         raise TypeError(
             "minimal_medium: a dictionary of what is needed has no shape; call it outside of jit, grad and vmap."
         )
+    if isinstance(growth, bool | str) or np.ndim(growth) or not 0 <= float(growth) < np.inf:
+        raise ValueError(f"minimal_medium: growth, which the objective must reach, is a finite number >= 0, got {growth!r}.")
     lower, upper, c = (np.asarray(x, float) for x in (model.lower, model.upper, model.objective))
     if lower.ndim != 1 or upper.ndim != 1 or c.ndim != 1:
         raise ValueError("minimal_medium: one model at a time.")

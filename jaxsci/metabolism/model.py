@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import is_traced
+from jaxsci.metabolism.flux_units import USUAL
 from jaxsci.metabolism.names import reaction_or_gene, unknown
 from jaxsci.metabolism.network import Network
 
@@ -130,6 +132,11 @@ class StoichiometricModel:
         return self.network.genes
 
     @property
+    def units(self) -> str:
+        """Of the fluxes and their bounds, as the file declares it: "mmol/gDW/h" unless it says otherwise."""
+        return self.network.units
+
+    @property
     def exchanges(self) -> tuple[str, ...]:
         """The reactions that bring metabolites in from outside, or out: see `Network.exchanges`."""
         return self.network.exchanges
@@ -156,7 +163,7 @@ class StoichiometricModel:
         Raises:
           KeyError: no reaction of that name; the message offers the nearest ones.
         """
-        place = self.network.reaction_index.get(reaction)
+        place = self.network.reaction_index.get(reaction) if isinstance(reaction, str) else None
         if place is None:
             raise unknown(f"{self.name}: reaction", reaction, self.reactions)
         return place
@@ -189,9 +196,10 @@ class StoichiometricModel:
 
         Raises:
           KeyError: an unknown reaction. ValueError: lower > upper, or not a number, where that is known; no pair.
+          TypeError: no dictionary.
         """
         low, up = {}, {}
-        for name, pair in bounds.items():
+        for name, pair in _mapping(self, "bounds", bounds, "{'PFK': (0.0, 5.0)}").items():
             j = self.index(name)
             try:
                 first, second = pair
@@ -208,11 +216,12 @@ class StoichiometricModel:
 
         Raises:
           KeyError: a name that is no exchange. ValueError: a negative uptake or one that is not a number, where that is known.
+          TypeError: no dictionary.
         """
         signs = self.network.uptake_signs
         low: dict[int, Any] = {}
         up: dict[int, Any] = {}
-        for name, uptake in medium.items():
+        for name, uptake in _mapping(self, "a medium", medium, "{'EX_glc__D_e': 10.0}").items():
             j = self.index(name)
             if signs[j] == 0:
                 raise ValueError(
@@ -303,9 +312,48 @@ class StoichiometricModel:
         return dataclasses.replace(self, **leaves)
 
 
+def check_model(what: str, model: Any, *, usual_units: bool = False) -> None:
+    """It is a model; and, where grams and hours count, its fluxes are in mmol/gDW/h.
+
+    Raises:
+      TypeError: something else, a name or a cobrapy model say. ValueError: fluxes in other units.
+    """
+    if not isinstance(model, StoichiometricModel):
+        cobras = type(model).__module__.split(".")[0] == "cobra"
+        cure = ": load it first, jaxsci.metabolism.load(...)" if cobras or isinstance(model, str | os.PathLike) else ""
+        got = repr(model) if isinstance(model, str) else type(model).__name__
+        raise TypeError(f"{what}: the first argument is a StoichiometricModel, got {got}{cure}.")
+    if usual_units and model.units != USUAL:
+        raise ValueError(
+            f"{what}: {model.name} has fluxes in {model.units}, here they are in {USUAL}: convert its bounds, and give it a "
+            "network of other `units` (dataclasses.replace)."
+        )
+
+
+def objective_weights(model: StoichiometricModel, objective: Any) -> Any:
+    """The weights [..., reactions] of an objective as `StoichiometricModel.with_objective` takes it; arrays as they are.
+
+    Raises:
+      KeyError: an unknown reaction. ValueError: a weight that is not finite.
+    """
+    if not isinstance(objective, str | Mapping):
+        return objective
+    none = np.zeros(len(model.reactions))  # bounds that cross are not the objective's business
+    return StoichiometricModel(model.network, none, none, none, model.nominal).with_objective(objective).objective
+
+
 def _library(*values: Any) -> Any:
     """NumPy while everything is NumPy's or Python's, so that nothing of float64 is lost; JAX else."""
     return jnp if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(values)) else np
+
+
+def _mapping(model: StoichiometricModel, what: str, given: Any, example: str) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        verb = "is" if what.startswith("a ") else "are"
+        raise TypeError(
+            f"{model.name}: {what} {verb} a dictionary, {example} say; got {type(given).__name__} {given!r:.60}."
+        )
+    return given
 
 
 def _put(xp: Any, array: Any, entries: Mapping[int, Any]) -> Any:

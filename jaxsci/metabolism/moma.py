@@ -16,8 +16,8 @@ import numpy as np
 
 from jaxsci._checks import is_traced
 from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, OPTIMAL, maximise
-from jaxsci.metabolism.model import StoichiometricModel
-from jaxsci.metabolism.optimum import check_optimal
+from jaxsci.metabolism.model import StoichiometricModel, check_model
+from jaxsci.metabolism.optimum import check_optimal, fluxes_of
 from jaxsci.metabolism.presolve import presolve
 from jaxsci.metabolism.quadratic import nearest_fluxes
 
@@ -54,13 +54,14 @@ def moma(
 
     Args:
       model: with the bounds of the mutant, as ``model.knock_out(...)`` has them; the objective is evaluated, not optimised.
-      reference: w, the fluxes of the wild type [..., reactions], as a rule parsimonious ones: those of plain FBA are not unique.
+      reference: w, the fluxes of the wild type [..., reactions], or a result that has them, as a rule of `parsimonious_fba`:
+        those of plain FBA are not unique.
       lower, upper: [..., reactions] in place of the model's, leading axes a batch: ``model.lower * masks`` for knock-outs.
       linear: the sum of absolute differences in place of squares.
     Returns:
       an `Adjustment`, with the `status` of each member: infeasible knock-outs hold up nobody.
     Raises:
-      ValueError: a reference or bounds of another length.
+      ValueError: a reference or bounds of another length. TypeError: a reference without fluxes; no model.
     Example:
       >>> import numpy as np, jaxsci as js
       >>> S = np.array([[1.0, -1.0, -1.0, 0.0], [0.0, 1.0, 1.0, -1.0]])
@@ -104,7 +105,7 @@ def room(
     Returns:
       an `Adjustment` with sum_j y_j as its `distance`; the fluxes are a vertex, which may not be the only optimum.
     Raises:
-      ValueError: a reference or bounds of another length.
+      ValueError: a reference or bounds of another length; a negative delta or epsilon. TypeError: as `moma`.
     Example:
       >>> import numpy as np, jaxsci as js
       >>> S = np.array([[1.0, -1.0, -1.0, 0.0], [0.0, 1.0, 1.0, -1.0]])
@@ -116,6 +117,9 @@ def room(
 
     Source: Shlomi, Berkman & Ruppin (2005) PNAS 102:7695.
     """
+    for name, value in (("delta", delta), ("epsilon", epsilon)):
+        if not is_traced(value) and not (np.asarray(value) >= 0).all():
+            raise ValueError(f"room: {name}, a width of the neighbourhood, is >= 0, got {value!r}.")
     reference, lower, upper, known = _inputs("room", model, reference, lower, upper)
     width = delta * jnp.abs(reference) + epsilon
     low, high = reference - width, reference + width
@@ -157,8 +161,8 @@ def _adjustment(model: Any, fluxes: Any, distance: Any, status: Any, steps: Any)
 
 def _inputs(what: str, model: StoichiometricModel, reference: Any, lower: Any, upper: Any) -> tuple[Any, Any, Any, Any]:
     """Reference and bounds of one batch shape and dtype, and which members have numbers only; the others have zeros."""
-    if not isinstance(model, StoichiometricModel):
-        raise TypeError(f"{what}: the first argument is a StoichiometricModel, got {type(model).__name__}.")
+    check_model(what, model)
+    reference = fluxes_of(what, reference)
     count = len(model.reactions)
     given = {"reference": reference, "lower": model.lower if lower is None else lower}
     given["upper"] = model.upper if upper is None else upper

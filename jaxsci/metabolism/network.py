@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse
 
 from jaxsci._checks import KeyErrorWithText
+from jaxsci.metabolism.flux_units import USUAL
 from jaxsci.metabolism.gene_rules import GeneRules, rule_text
 
 KINDS = ("metabolites", "reactions", "genes")
@@ -37,6 +38,7 @@ class Network:
       name: what to call it.
       details: all else a file said, kept for saving: ``{"metabolites": {identifier: {...}}, "reactions": ..., "genes": ...,
         "model": {...}}``. Do not change it.
+      units: of the fluxes; a text, nothing is converted. `dynamic_fba` needs the usual ones.
     Raises:
       ValueError: shapes that do not fit, an identifier twice, an entry of S that is not finite, a rule that cannot be read.
     Example:
@@ -54,6 +56,7 @@ class Network:
     gene_rules: tuple[str, ...] = ()
     name: str = "network"
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    units: str = USUAL
     rules: GeneRules = dataclasses.field(init=False)
     digest: str = dataclasses.field(init=False)
     _hash: int = dataclasses.field(init=False)
@@ -89,7 +92,7 @@ class Network:
 
     def _digest(self) -> str:
         rules = [rule_text(tree) for tree in self.rules.trees]  # however the file bracketed them
-        said = [self.name, self.reactions, self.metabolites, self.genes, rules, self.details]
+        said = [self.name, self.reactions, self.metabolites, self.genes, rules, self.details, self.units]
         text = json.dumps(said, sort_keys=True, default=str)
         content = hashlib.sha256(text.encode())
         for array in (self.matrix.indptr, self.matrix.indices, self.matrix.data):

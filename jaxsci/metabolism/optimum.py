@@ -19,7 +19,7 @@ from jaxsci.metabolism.linear_program import (
     maximise,
     starting_vertex,
 )
-from jaxsci.metabolism.model import Nominal, StoichiometricModel
+from jaxsci.metabolism.model import Nominal, StoichiometricModel, objective_weights
 from jaxsci.metabolism.network import Network
 from jaxsci.metabolism.presolve import ROUNDING, Presolved, presolve
 from jaxsci.metabolism.simplex import Basis
@@ -60,9 +60,17 @@ def is_known(lower: Any, upper: Any, objective: Any) -> Any:
 
 
 def numbers(model: StoichiometricModel, lower: Any, upper: Any, objective: Any) -> tuple[Any, Any, Any]:
-    """Bounds and objective, of the model where not given, as arrays of one shape and one floating dtype."""
+    """Bounds and objective, of the model where not given, as arrays of one shape and one floating dtype.
+
+    Raises:
+      ValueError: a last axis that is not the number of reactions, or none; NaN in what is known. KeyError: an unknown reaction.
+    """
     n = len(model.reactions)
-    given = {"lower": lower, "upper": upper, "objective": objective}
+    given = {"lower": lower, "upper": upper, "objective": objective_weights(model, objective)}
+    for name, value in given.items():
+        if value is not None and np.ndim(value) == 0:  # it would be broadcast to all reactions
+            more = ", the name of a reaction or {name: weight}" if name == "objective" else ""
+            raise ValueError(f"fba: {name} is [..., {n} reactions]{more}, got {value!r}.")
     values = {name: getattr(model, name) if value is None else value for name, value in given.items()}
     arrays = {name: value for name, value in values.items() if isinstance(value, jax.Array)}
     dtype = jnp.result_type(*(a.dtype for a in arrays.values())) if arrays else jnp.result_type(float)
@@ -75,6 +83,21 @@ def numbers(model: StoichiometricModel, lower: Any, upper: Any, objective: Any) 
     batch = jnp.broadcast_shapes(*(np.shape(v)[:-1] for v in values.values()), ())
     lower, upper, objective = (jnp.broadcast_to(jnp.asarray(v, dtype), (*batch, n)) for v in values.values())
     return lower, upper, objective
+
+
+def fluxes_of(what: str, solution: Any) -> Any:
+    """The fluxes of a result that has them; what is no result, an array say, as it is.
+
+    Raises:
+      TypeError: a result without fluxes (as of `flux_variability`), or a text.
+    """
+    given = getattr(solution, "fluxes", solution)
+    if isinstance(given, str) or (isinstance(given, tuple) and hasattr(given, "_fields")):
+        got = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
+        raise TypeError(
+            f"{what}: fluxes are needed, as fba, parsimonious_fba or moma return them, got {got}, which has none."
+        )
+    return given
 
 
 class Reduced(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jaxsci.metabolism.linear_program import OPTIMAL, maximise
-from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.model import StoichiometricModel, check_model
 from jaxsci.metabolism.optimum import batched, check_fraction, nan_unless, optimum, required, weights, with_row
 from jaxsci.metabolism.split_program import held, joined, split_bounds, split_matrix, split_start
 
@@ -50,6 +50,7 @@ def parsimonious_fba(model: StoichiometricModel, fraction: Any = 1.0) -> Parsimo
       >>> print(f"{found.objective:.4f} {found.total:.2f}")
       0.8739 518.42
     """
+    check_model("parsimonious_fba", model)
     check_fraction("parsimonious_fba", fraction)
     if isinstance(fraction, int | float) and fraction == 1:
         return batched(_of_optima, model)

@@ -2,9 +2,13 @@ r"""The nearest flux, robustly: Newton's method on the dual with exact line sear
 
     min_x |x - y|^2 / 2,   Q x = 0,   lower <= x <= upper,       Q with orthonormal rows;     x = clip(y + Q^T mu, lower, upper)
 
-The dual is concave and piecewise quadratic: Newton steps that are a little damped, each as long as the dual allows, end after
-finitely many (Li & Swetits 1997; Qi & Sun 2006). Metabolic networks need this: their polytopes are long (1,000 to 1) and have
-corners where far more bounds meet than there are dimensions, so that shorter or undamped steps go around in circles.
+The dual D is concave and piecewise quadratic, and flat where more bounds meet than there are dimensions, as in every metabolic
+network: reactions that cannot run. Newton steps on it, damped or not, then free a few bounds each and go around. So it is
+climbed by proximal points (Rockafellar 1976): each is the one maximum of  D(mu) - s |mu - c|^2 / 2, which Newton steps with exact
+line searches reach after finitely many (Li & Swetits 1997; Qi & Sun 2006), and is the next centre c. As s falls few are needed.
+
+A reference far outside, y = c / e of a small regularisation, has multipliers as large: the way there is walked by y / T from a
+T at which it is near, each time from T / 10 of the last multipliers, which are those of a linear programme by then.
 """
 
 from __future__ import annotations
@@ -20,9 +24,12 @@ import scipy.linalg
 from jaxsci.metabolism.presolve import Presolved
 from jaxsci.metabolism.simplex import INFEASIBLE, MAX_STEPS, OPTIMAL
 
-_DAMPING = 1e-4
-_PATIENCE = 25  # steps with that damping
+_FIRST, _LAST = 1e-3, 1e-12  # the weight s of the distance from the centre
+_SMALL = 1e-6  # below it s falls only where the last centre did not help
+_PATIENCE = 25  # Newton steps for one centre, after which s rises again
+_NEAR = 100.0  # y / T is so far outside at most, in units of the largest bound, where the walk begins
 _SEARCH = 40  # trials along a step at most
+_SMALL_PROBLEM = 200  # rows
 
 
 class Nearest(NamedTuple):
@@ -109,61 +116,112 @@ class Dual(NamedTuple):
     steps: Any
 
 
-def dual_newton(rows: Any, y: Any, lower: Any, upper: Any, max_steps: int = 100) -> Dual:
+class _State(NamedTuple):
+    """Of the search; the leading axis is the batch."""
+
+    mu: Any
+    center: Any
+    weight: Any  # s
+    last: Any  # |gradient| at the centre before
+    inner: Any  # steps since
+    nearer: Any  # T
+    going: Any
+    proven: Any  # infeasible
+    steps: Any
+
+
+def dual_newton(rows: Any, y: Any, lower: Any, upper: Any, max_steps: int = 1500) -> Dual:
     """The multipliers of the nearest points.
+
+    Small problems go in step, large ones one after the other: there a step is work enough, and none waits for the slowest.
 
     Args:
       rows: Q, ``[rows, n]``, orthonormal.
       y, lower, upper: ``[B, n]``; bounds may be infinite.
     """
+    if len(rows) <= _SMALL_PROBLEM:
+        return _search(rows, y, lower, upper, max_steps)
+    alone = lambda member: jax.tree.map(lambda x: x[0], _search(rows, *(x[None] for x in member), max_steps))  # noqa: E731
+    return jax.lax.map(alone, (y, lower, upper))
+
+
+def _search(rows: Any, y: Any, lower: Any, upper: Any, max_steps: int) -> Dual:
     dtype = y.dtype
     eps = jnp.finfo(dtype).eps
-    scale = 1 + jnp.max(jnp.abs(y), axis=1, initial=0)
+    least = max(_LAST, 10 * float(eps))
+    size_of = lambda x: jnp.max(jnp.abs(x), axis=1, initial=0)  # noqa: E731
     eye = jnp.eye(rows.shape[0], dtype=dtype)
+    bounds = jnp.maximum(*(size_of(jnp.where(jnp.isfinite(b), b, 0)) for b in (lower, upper)))
+    furthest = jnp.maximum(1, size_of(y) / jnp.where(bounds > 0, _NEAR * bounds, jnp.inf))
 
-    def excess(mu):
-        z = y + mu @ rows
-        return z, -jnp.clip(z, lower, upper) @ rows.T
+    def at(mu, nearer):
+        """z, the gradient of D, and what its rounding errors are."""
+        z = y / nearer[:, None] + mu @ rows
+        gradient = -jnp.clip(z, lower, upper) @ rows.T
+        return z, gradient, eps * (1 + size_of(y) / nearer + size_of(mu))
 
     def body(carry):
-        count, mu, z, g, going, proven, steps = carry
-        size = jnp.max(jnp.abs(g), axis=1, initial=0)
+        count, s = carry
+        z, g, rounding = at(s.mu, s.nearer)
+        size = size_of(g)
+        residual = g - s.weight[:, None] * (s.mu - s.center)
+        # At the proximal point: it is the next centre.
+        there = (s.inner > 0) & (size_of(residual) <= jnp.maximum(0.1 * size, 2 * rounding))
+        eager = there & ((size > 0.1 * s.last) | (s.weight > _SMALL))
+        late = ~there & (s.inner >= _PATIENCE)
+        weight = jnp.where(eager, jnp.maximum(0.1 * s.weight, least), jnp.where(late, 10 * s.weight, s.weight))
+        center = jnp.where(there[:, None], s.mu, s.center)
+        last, inner = jnp.where(there, size, s.last), jnp.where(there | late, 0, s.inner)
+        residual = g - weight[:, None] * (s.mu - center)
+
         free = ((z > lower) & (z < upper)).astype(dtype)
-        # Who takes long has a dual without a maximum, as a rule: less damping gets far along its ray sooner, to the proof.
-        ease = 0.5 ** jnp.maximum(count - _PATIENCE, 0).astype(dtype)
-        damping = jnp.maximum(_DAMPING * ease * jnp.sqrt(jnp.minimum(1, size / scale)), 100 * eps)
-        matrix = (rows * free[:, None, :]) @ rows.T + damping[:, None, None] * eye
-        factor = jnp.linalg.cholesky(matrix)
-        step = jax.scipy.linalg.cho_solve((factor, True), g[..., None])[..., 0]
-        step = jnp.where(jnp.isfinite(step).all(1, keepdims=True), step, g)
+        matrix = (rows * free[:, None, :]) @ rows.T + weight[:, None, None] * eye
+        step = jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix), True), residual[..., None])[..., 0]
+        step = jnp.where(jnp.isfinite(step).all(1, keepdims=True), step, residual)
         slope = step @ rows
-        length = _line_search(z, slope, lower, upper, jnp.sum(step * g, axis=1), going)
-        mu = mu + jnp.where(going, length, 0)[:, None] * step
-        z, g = excess(mu)
-        # Where the set is empty, all three tend to a proof: the step first, as the dual then rises for ever along it.
-        proven |= going & functools.reduce(jnp.logical_or, (_proves(rows, r, lower, upper) for r in (step, mu, g)))
-        return count + 1, mu, z, g, going & ~proven & _is_short(mu, z, g), proven, steps + going
+        pull = (weight * jnp.sum((s.mu - center) * step, axis=1), weight * jnp.sum(step**2, axis=1))
+        length = _line_search(z, slope, lower, upper, jnp.sum(step * residual, axis=1), pull, s.going)
+        mu = s.mu + jnp.where(s.going, length, 0)[:, None] * step
 
-    def _is_short(mu, z, g):
-        reach = 8 * eps * (scale + jnp.max(jnp.abs(mu), axis=1, initial=0))
-        return jnp.max(jnp.abs(g), axis=1, initial=0) > reach
+        z, g, rounding = at(mu, s.nearer)
+        # Where the set is empty, all tend to a proof: the step first, as the dual then rises for ever along it.
+        rays = (step, mu, mu - center, g)
+        proven = s.proven | s.going & functools.reduce(jnp.logical_or, (_proves(rows, r, lower, upper) for r in rays))
+        done = size_of(g) <= jnp.where(s.nearer > 1, jnp.sqrt(eps) * (1 + bounds), 8 * rounding)
+        # The next stage of the walk: the multipliers grow as y does.
+        nearer = jnp.where(done, jnp.maximum(s.nearer / 10, 1), s.nearer)
+        mu = mu * (s.nearer / nearer)[:, None]
+        staged = done & (s.nearer > 1)
+        center, inner = jnp.where(staged[:, None], mu, center), jnp.where(staged, 0, inner + 1)
+        weight, last = jnp.where(staged, _FIRST, weight), jnp.where(staged, jnp.inf, last)
+        after = _State(mu, center, weight, last, inner, nearer, s.going & ~proven & ~(done & ~staged), proven, s.steps + 1)
+        keep = lambda new, old: jnp.where(s.going.reshape(-1, *[1] * (new.ndim - 1)), new, old)  # noqa: E731
+        return count + 1, jax.tree.map(keep, after, s)
 
-    mu = jnp.zeros((y.shape[0], rows.shape[0]), dtype)
-    z, g = excess(mu)
+    batch = y.shape[0]
+    mu = jnp.zeros((batch, rows.shape[0]), dtype)
     crossed = (lower > upper).any(axis=1)
-    start = (jnp.asarray(0), mu, z, g, ~crossed & _is_short(mu, z, g), crossed, jnp.zeros(y.shape[0], int))
-    _, mu, z, g, going, proven, steps = jax.lax.while_loop(lambda c: (c[0] < max_steps) & c[4].any(), body, start)
-    return Dual(mu, ~going & ~proven, proven, steps)
+    _, g, rounding = at(mu, furthest)
+    going = ~crossed & ((size_of(g) > 8 * rounding) | (furthest > 1))
+    full = lambda value: jnp.full(batch, value, dtype)  # noqa: E731
+    zero = jnp.zeros(batch, int)
+    start = _State(mu, mu, full(_FIRST), full(jnp.inf), zero, furthest.astype(dtype), going, crossed, zero)
+    _, end = jax.lax.while_loop(lambda c: (c[0] < max_steps) & c[1].going.any(), body, (jnp.asarray(0), start))
+    return Dual(end.mu, ~end.going & ~end.proven, end.proven, end.steps)
 
 
-def _line_search(z: Any, slope: Any, lower: Any, upper: Any, gain: Any, going: Any) -> Any:
-    """Where the dual's derivative along a step, piecewise linear and falling, has come down to a tenth: Newton in a bracket."""
+def _line_search(z: Any, slope: Any, lower: Any, upper: Any, gain: Any, pull: Any, going: Any) -> Any:
+    """Where the derivative along a step, piecewise linear and falling, has come down to a tenth: Newton in a bracket.
+
+    `pull` is what the centre takes from it: a number, and one more for every unit of the length.
+    """
+    held, more = pull
 
     def derivative(t):
         w = z + t[:, None] * slope
         inside = (w > lower) & (w < upper)
-        value = -jnp.sum(jnp.clip(w, lower, upper) * slope, axis=1)
-        return value, jnp.sum(jnp.where(inside, slope**2, 0), axis=1)
+        value = -jnp.sum(jnp.clip(w, lower, upper) * slope, axis=1) - held - t * more
+        return value, jnp.sum(jnp.where(inside, slope**2, 0), axis=1) + more
 
     def body(carry):
         count, t, low, high, going = carry

@@ -16,7 +16,7 @@ from scipy.optimize import linprog
 
 from jaxsci._checks import is_traced, is_whole, unknown_name
 from jaxsci.metabolism.flux_polytope import FluxPolytope, flux_polytope
-from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.model import StoichiometricModel, check_model
 from jaxsci.metabolism.presolve import presolve
 from jaxsci.metabolism.sampling_diagnostics import effective_sample_size, potential_scale_reduction
 
@@ -132,8 +132,7 @@ def sample(
 
 
 def _inputs(model: Any, samples: Any, thinning: Any, chains: Any, method: Any) -> tuple[np.ndarray, np.ndarray]:
-    if not isinstance(model, StoichiometricModel):
-        raise TypeError(f"sample: the first argument is a StoichiometricModel, got {type(model).__name__}.")
+    check_model("sample", model)
     if is_traced((model.lower, model.upper)):
         raise TypeError("sample: coordinates for the polytope are found on the host; call it outside of jit, grad and vmap.")
     for name, value in (("samples", samples), ("thinning", thinning), ("chains", chains)):

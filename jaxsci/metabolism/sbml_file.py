@@ -16,10 +16,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 from jaxsci._checks import listed
+from jaxsci.metabolism.flux_units import USUAL
 from jaxsci.metabolism.json_file import from_dictionary, to_dictionary
 from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.sbml_text import exact, look
 
 _SUBSYSTEM = "jaxsci_subsystem_"
+_NOWHERE = "jaxsci_nowhere"  # in SBML every metabolite has a compartment
 
 
 def cobra_io() -> Any:
@@ -47,10 +50,11 @@ def _quiet() -> Generator[None]:
         logger.setLevel(level)
 
 
-def from_cobra(model: Any, name: str = "model") -> StoichiometricModel:
-    """The model of a ``cobra.Model``: all it knows but the state of its solver.
+def from_cobra(model: Any, name: str = "model", units: str = USUAL) -> StoichiometricModel:
+    """The model of a ``cobra.Model``: all it knows but the state of its solver. `units` are those of its fluxes.
 
-    cobrapy can minimise; a `StoichiometricModel` maximises, so the weights of a minimised objective change their sign.
+    cobrapy can minimise; a `StoichiometricModel` maximises, so the weights of a minimised objective change their sign (and
+    `to_cobra` changes it back).
 
     Raises:
       ValueError: it has constraints or variables of its own, or an objective that is not linear in fluxes alone.
@@ -60,13 +64,17 @@ def from_cobra(model: Any, name: str = "model") -> StoichiometricModel:
     with _quiet():
         content = dict(io.model_to_dict(model))
         reactions = content["reactions"]
-        sign = -1.0 if model.objective_direction == "min" else 1.0
         for entry, reaction in zip(reactions, model.reactions, strict=True):
             entry.pop("objective_coefficient", None)
-            if weight := sign * float(reaction.objective_coefficient):
+            if weight := float(reaction.objective_coefficient):
                 entry["objective_coefficient"] = weight
     for part in (content, *content["metabolites"], *reactions, *content["genes"]):
         part.update({key: _settled(part[key]) for key in ("notes", "annotation") if key in part})
+    for metabolite in content["metabolites"]:
+        if metabolite.get("compartment") == _NOWHERE:
+            del metabolite["compartment"]
+    if _NOWHERE in content.get("compartments", {}):
+        content["compartments"] = {key: name for key, name in content["compartments"].items() if key != _NOWHERE}
     for gene in content["genes"]:  # cobrapy writes this for a gene without a name
         if gene.get("name") == f"G_{gene['id']}":
             del gene["name"]
@@ -79,8 +87,8 @@ def from_cobra(model: Any, name: str = "model") -> StoichiometricModel:
         groups.append(entry | {k: _settled(v) for k in ("notes", "annotation") if (v := getattr(group, k))})
     if groups:
         content["groups"] = groups
-    if sign < 0:
-        content["objective_direction"] = "min"
+    # `from_dictionary` turns a minimum into a maximum.
+    content |= {"objective_direction": model.objective_direction, "units": units}
     return from_dictionary(content, model.id or name)
 
 
@@ -147,11 +155,11 @@ def to_cobra(model: StoichiometricModel) -> Any:
     io = cobra_io()
     content = to_dictionary(model)
     groups = content.pop("groups", [])
-    direction = content.pop("objective_direction", "max")
+    minimised = content.pop("minimised", False)
     with _quiet():
         made = io.model_from_dict(content)
         core = importlib.import_module("cobra.core")
-        if direction == "min":
+        if minimised:
             for reaction in made.reactions:
                 if weight := reaction.objective_coefficient:
                     reaction.objective_coefficient = -weight
@@ -169,9 +177,15 @@ def read_sbml(path: Path, name: str) -> StoichiometricModel:
     """The model of an SBML file.
 
     Raises:
-      ImportError: cobrapy is not installed. ValueError: the file is no model in SBML.
+      ImportError: cobrapy is not installed. ValueError: the file is no model in SBML, or a kinetic one.
     """
     io = cobra_io()
+    said = look(path, name)
+    if said.kinetic is not None:
+        raise ValueError(
+            f"{name}: this is a kinetic model (reaction {said.kinetic!r} has a rate law, and no flux has bounds): read it with "
+            "jaxsci.metabolism.load_kinetics."
+        )
     with _quiet():
         try:
             made = io.read_sbml_model(str(path))
@@ -180,23 +194,29 @@ def read_sbml(path: Path, name: str) -> StoichiometricModel:
             raise ValueError(f"{name}: this is no model in SBML with flux balance constraints ({text[:160]}).") from None
     if not made.reactions:
         raise ValueError(f"{name}: this is no model in SBML with flux balance constraints: it has no reactions.")
+    for k in said.uncharged:  # cobrapy takes 0
+        made.metabolites[k].charge = None
     # cobrapy takes every group for a subsystem of its reactions; the standard means those of the kind "partonomy".
     parts = {r.id: g.name for g in made.groups if g.kind == "partonomy" for r in g.members}
     for group in made.groups:
         for member in group.members:
             if group.kind != "partonomy" and hasattr(member, "subsystem"):
                 member.subsystem = parts.get(member.id, "")
-    return from_cobra(made, name)
+    return from_cobra(made, name, said.units)
 
 
 def write_sbml(model: StoichiometricModel, path: Path) -> None:
-    """Write the model as SBML level 3 version 1 with fbc version 2. libsbml writes numbers with 15 digits."""
+    """Write the model as SBML level 3 version 1 with fbc version 2, every number in full."""
     made = to_cobra(model)
     with _quiet():
         _add_subsystems(made)
+        for metabolite in made.metabolites:
+            metabolite.compartment = metabolite.compartment or _NOWHERE
         for part in (made, *made.metabolites, *made.reactions, *made.genes, *made.groups):
             part.notes = _escaped(part.notes)
         cobra_io().write_sbml_model(made, str(path))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(exact(text, made, model.units), encoding="utf-8")
 
 
 def _add_subsystems(made: Any) -> None:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci.metabolism.linear_program import INFEASIBLE, OPTIMAL, maximise
-from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.model import StoichiometricModel, check_model
 from jaxsci.metabolism.optimum import batched, nan_unless, numbers, optimum, places, rows_of, start_at
 
 _UNIT = 0.01  # the length of db: free variables of a programme may become 1e5 times as large
@@ -60,6 +60,7 @@ def one_sided_slopes(model: StoichiometricModel, reactions: Any = None) -> Slope
       >>> float(found.upper_left[0]), float(found.upper_right[0])
       (1.0, 0.0)
     """
+    check_model("one_sided_slopes", model)
     index = places("one_sided_slopes", model, reactions)
     return batched(lambda model: _slopes(model, index), model, one_by_one=True)
 

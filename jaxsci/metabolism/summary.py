@@ -11,8 +11,9 @@ import numpy as np
 
 from jaxsci._checks import is_traced
 from jaxsci.metabolism.linear_program import STATUS
-from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.model import StoichiometricModel, check_model
 from jaxsci.metabolism.names import unknown
+from jaxsci.metabolism.optimum import fluxes_of
 
 _ELEMENT = re.compile(r"([A-Z][a-z]?)(\d*\.?\d*)")
 
@@ -102,7 +103,7 @@ def summary(model: StoichiometricModel, solution: Any, threshold: float = 1e-7) 
       threshold: smaller fluxes are not listed, mmol/gDW/h.
     Raises:
       ValueError: a batch, fluxes that are not finite (an infeasible programme has none), another number of fluxes;
-      TypeError: fluxes that are traced.
+      TypeError: fluxes that are traced, a result that has none (as of `flux_variability`).
     Example:
       >>> import jaxsci as js
       >>> toy = js.metabolism.from_equations({"EX_a": "a <=>", "turn": "a -> 2 b", "EX_b": "b ->"}, "EX_b")
@@ -122,8 +123,8 @@ def summary(model: StoichiometricModel, solution: Any, threshold: float = 1e-7) 
                b     EX_b   -3        ?      -
       <BLANKLINE>
     """
-    network, fluxes = model.network, concrete_fluxes(model, solution)
-    matrix = network.matrix
+    fluxes = concrete_fluxes(model, solution)
+    network, matrix = model.network, model.network.matrix
     found: dict[bool, list[ExchangeRow]] = {True: [], False: []}
     for reaction in network.boundary:
         j = network.reaction_index[reaction]
@@ -162,7 +163,7 @@ def metabolite_summary(
       >>> print(js.metabolism.metabolite_summary(toy, {"EX_a": -1.5, "turn": 1.5, "EX_b": 3.0}, "b").producing)
       (ReactionRow(reaction='turn', flux=3.0, share=1.0, equation='a --> 2 b'),)
     """
-    network, fluxes = model.network, concrete_fluxes(model, solution)
+    fluxes, network = concrete_fluxes(model, solution), model.network
     if metabolite not in network.metabolite_index:
         raise unknown(f"{model.name}: metabolite", metabolite, network.metabolites)
     row = network.dense[network.metabolite_index[metabolite]]
@@ -208,7 +209,8 @@ def atoms(formula: str | None) -> dict[str, float]:
 
 def concrete_fluxes(model: StoichiometricModel, solution: Any) -> np.ndarray:
     """The fluxes [reactions] of one solution, on the host; see `summary` for what it takes and what it raises."""
-    given = getattr(solution, "fluxes", solution)
+    check_model("fluxes", model)
+    given = fluxes_of(model.name, solution)
     if is_traced(given):
         raise TypeError(f"{model.name}: tables and files need numbers; call this outside jit, grad and vmap.")
     if isinstance(given, Mapping):

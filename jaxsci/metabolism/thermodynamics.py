@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsci._checks import is_traced
-from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.model import StoichiometricModel, check_model
 from jaxsci.metabolism.names import unknown
 from jaxsci.metabolism.optimum import numbers
 
@@ -57,6 +57,7 @@ def energy_ranges(
       >>> print(f"{found.minimum[1]:.2f} {found.maximum[1]:.2f}")
       -47.12 -30.00
     """
+    check_model("energy_ranges", model)
     if not is_traced(temperature) and not 200 <= float(temperature) <= 500:
         raise ValueError(f"energy_ranges: the temperature is in kelvin, 298.15 say; got {temperature!r}.")
     for name, energy in standard_energies.items():

@@ -25,7 +25,7 @@ import numpy as np
 import scipy.sparse
 
 from jaxsci.metabolism.linear_program import INFEASIBLE, MAX_STEPS, OPTIMAL, UNBOUNDED, maximise
-from jaxsci.metabolism.model import Nominal, StoichiometricModel
+from jaxsci.metabolism.model import Nominal, StoichiometricModel, check_model
 from jaxsci.metabolism.network import Network
 from jaxsci.metabolism.optimum import reduced, start_of
 from jaxsci.metabolism.presolve import presolve
@@ -170,6 +170,7 @@ def value_function(model: StoichiometricModel, lower: Any = None, upper: Any = N
     Raises:
       ValueError: a batch of objectives.
     """
+    check_model("value_function", model)
     if np.ndim(model.objective) != 1:
         raise ValueError(f"{model.name}: a value function is of one objective, got shape {list(np.shape(model.objective))}.")
     n = len(model.reactions)

@@ -18,7 +18,7 @@ import scipy.sparse
 from jaxsci._checks import results_are_traced
 from jaxsci.metabolism.linear_program import MAX_STEPS, OPTIMAL, UNBOUNDED, LinearSolution, maximise
 from jaxsci.metabolism.loopless import loopless_ranges
-from jaxsci.metabolism.model import StoichiometricModel
+from jaxsci.metabolism.model import StoichiometricModel, check_model
 from jaxsci.metabolism.optimum import (
     batched,
     check_fraction,
@@ -81,6 +81,7 @@ def flux_variability(
       >>> print(f"{found.minimum[0]:.4f} {found.maximum[0]:.4f} {found.maximum[1]:.4f}")
       -14.2990 9.8388 3.8136
     """
+    check_model("flux_variability", model)
     check_fraction("flux_variability", fraction)
     index = places("flux_variability", model, reactions)
     if loopless:

@@ -37,6 +37,7 @@ def toy(inflow=0.0, outflow=0.0, feed=0.0, biomass=0.1, food=9.0, vmax=10.0, ts=
 def test_batch_grows_exponentially_until_the_food_is_gone():
     run = toy()
     assert int(run.status) == 0
+    assert run.check() is run
     assert float(run.end) == 40
     np.testing.assert_allclose(run.biomass, [0.1, 0.1 * np.e, 0.1 * np.exp(2), 1.0, 1.0], rtol=1e-8)
     np.testing.assert_allclose(run.concentrations["food"][:3], 9 - 10 * (run.biomass[:3] - 0.1), atol=1e-8)
@@ -113,6 +114,8 @@ def test_a_member_that_is_not_finite_disturbs_nobody(steady):
     assert run.status.tolist() == [0, 0, 0, 0, js.metabolism.NOT_FINITE]
     assert np.isnan(run.biomass[4]).all()
     assert np.isfinite(run.biomass[:4]).all()
+    with pytest.raises(RuntimeError, match=r"dynamic_fba: member \(4,\) is not finite: .* \(it ended after"):
+        run.check()
 
 
 # E. coli core on glucose, cobrapy's tutorial ----------------------------------------------------------------------------------
@@ -155,7 +158,7 @@ def test_core_ends_where_quadrature_says(core):
 
 
 def test_core_is_the_tutorial(core):
-    _, run = core
+    model, run = core
     np.testing.assert_allclose(run.end, 5.80191035, atol=1e-4)  # cobrapy's, by BDF to 1e-6
     np.testing.assert_allclose(run.biomass[38], 0.87274252, rtol=1e-7)
     np.testing.assert_allclose(run.concentrations["EX_glc__D_e"][38], 0.27099758, rtol=1e-6)
@@ -164,6 +167,9 @@ def test_core_is_the_tutorial(core):
     assert np.isfinite(run.biomass[:39]).all()
     assert np.isnan(run.biomass[39:]).all()
     assert np.isnan(run.fluxes[39:]).all()
+    with pytest.raises(RuntimeError, match=r"infeasible: no flux meets all bounds.*maintenance.*ended after 5\.8019 h.*NaN"):
+        run.check()
+    assert run.describe(model).endswith("5.8019 h  end: infeasible; rows after it are NaN")
 
 
 def test_core_fluxes_are_steady_and_within_bounds(core):

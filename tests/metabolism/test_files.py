@@ -106,12 +106,6 @@ def test_nothing_is_lost(core, tmp_path, ending):
     assert (path.read_bytes()[:2] == b"\x1f\x8b") == ending.endswith(".gz")
 
 
-def test_sbml_keeps_fifteen_digits(core, cobra, tmp_path):
-    model = core.with_bounds({"PGI": (0.0, 1 / 3)})
-    again = js.metabolism.load(js.metabolism.save(model, tmp_path / "m.xml"))
-    np.testing.assert_allclose(again.upper, model.upper, rtol=2e-15)
-
-
 def test_our_json_is_cobrapys(core, cobra, tmp_path):
     model = cobra.io.load_json_model(str(js.metabolism.save(core, tmp_path / "core.json")))
     assert model.slim_optimize() == pytest.approx(0.8739215069684279, rel=1e-12)
@@ -120,18 +114,6 @@ def test_our_json_is_cobrapys(core, cobra, tmp_path):
     theirs = js.metabolism.load(tmp_path / "theirs.json")
     assert theirs.reactions == core.reactions
     np.testing.assert_array_equal(theirs.stoichiometry, core.stoichiometry)
-
-
-@pytest.mark.slow
-def test_a_minimised_objective_changes_its_sign(cobra, tmp_path):
-    model = cobra.io.load_model("textbook")
-    model.objective = model.reactions.ATPM
-    model.objective_direction = "min"
-    ours = js.metabolism.load(model)
-    assert ours.objective[ours.index("ATPM")] == -1.0
-    again = js.metabolism.load(js.metabolism.save(ours, tmp_path / "m.xml"))
-    assert same(again, ours)
-    assert js.metabolism.to_cobra(ours).objective_direction == "min"
 
 
 def test_saving_where_it_is_not_possible(core, tmp_path):
@@ -223,17 +205,6 @@ def test_files_that_are_no_sbml(cobra, tmp_path, content):
     (tmp_path / "a.xml").write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.xml: this is no model in SBML"):
         js.metabolism.load(tmp_path / "a.xml")
-
-
-def test_a_kinetic_model_is_no_flux_model_or_has_its_reactions(cobra, shared):
-    """Such a file is SBML without flux balance: it is refused, or its reactions are read; never a crash of another kind."""
-    path = sorted((shared / "metabolic" / "kinetic_sbml").glob("*.xml"))[0]
-    try:
-        model = js.metabolism.load(path)
-    except ValueError as error:
-        assert "this is no model in SBML" in str(error)  # noqa: PT017
-    else:
-        assert model.reactions
 
 
 @pytest.mark.parametrize(

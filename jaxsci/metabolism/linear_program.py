@@ -188,6 +188,11 @@ def _judged(matrix: Any, cost: Any, lower: Any, upper: Any, start: Start, primal
     status = jnp.where(finite, jnp.where(crossed, INFEASIBLE, status), NOT_FINITE)
     pi = jnp.where(crossed[:, None], 0.0, vertex.ray)
     farkas = jnp.concatenate([_left(pi, matrix), -pi], 1)
+    # A row that no variable seemed to mend is a proof only if those of tiny coefficients could not do it either.
+    least = jnp.minimum(_product(farkas, lower), _product(farkas, upper))
+    doubt = 1e-6 if cost.dtype == jnp.float64 else 1e-3
+    proven = crossed | (least.sum(1) >= -doubt * jnp.abs(least).sum(1))
+    status = jnp.where((status == INFEASIBLE) & ~proven, MAX_STEPS, status)
     direction = jnp.where((status == UNBOUNDED)[:, None], vertex.direction, 0.0)
     ray = jnp.where((status == INFEASIBLE)[:, None], farkas, direction)
     return _Found(vertex.x, vertex.prices, status, gap, ray, vertex.steps, vertex.basis._replace(at_upper=at_upper))

@@ -8,17 +8,20 @@ differentiable in the reference and in the bounds. The other two are linear prog
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 
 from jaxsci._checks import is_traced
 from jaxsci.metabolism.linear_program import INFEASIBLE, NOT_FINITE, OPTIMAL, maximise
 from jaxsci.metabolism.model import StoichiometricModel, check_model
+from jaxsci.metabolism.network import Network
 from jaxsci.metabolism.optimum import check_optimal, fluxes_of
-from jaxsci.metabolism.presolve import presolve
+from jaxsci.metabolism.presolve import independent_rows, presolve
 from jaxsci.metabolism.quadratic import nearest_fluxes
 
 
@@ -134,7 +137,7 @@ def _piecewise_linear(
 
     Without any of p and q the slopes of the costs all have the right sign, so that the dual simplex method starts at once.
     """
-    S, zero = model.network.dense, jnp.zeros_like(lower)
+    S, zero = _independent(model.network), jnp.zeros_like(lower)
     beyond = lambda v, end: jnp.maximum(v - end, 0)  # noqa: E731
     least, most = jnp.minimum(jnp.maximum(low, lower), high), jnp.maximum(jnp.minimum(high, upper), low)
     # c = low + (what is free of charge): the programme's numbers are then differences from the reference.
@@ -148,6 +151,12 @@ def _piecewise_linear(
     change, up, down = jnp.split(jnp.where(found.status[..., None] == OPTIMAL, found.x, 0), 3, axis=-1)
     status = jnp.where(known, jnp.where(crossed, INFEASIBLE, found.status), NOT_FINITE)
     return _adjustment(model, low + change + up - down, -found.value, status, found.steps)
+
+
+@functools.lru_cache(maxsize=64)
+def _independent(network: Network) -> np.ndarray:
+    """Rows of S that all others follow from: the right sides have rounding errors, with which dependent rows would contradict."""
+    return network.dense[independent_rows(scipy.sparse.csr_array(network.matrix))]
 
 
 def _adjustment(model: Any, fluxes: Any, distance: Any, status: Any, steps: Any) -> Adjustment:

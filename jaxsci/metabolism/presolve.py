@@ -246,7 +246,7 @@ def presolve(network: Network) -> Presolved:
     )
     row_scale, column_scale = _power_of_two_scales(matrix)
     matrix.data *= np.repeat(row_scale, np.diff(matrix.indptr)) * column_scale[matrix.indices]
-    kept = _independent_rows(matrix)
+    kept = independent_rows(matrix)
     if len(order):
         ratio *= np.where(group >= 0, column_scale[np.maximum(group, 0)], 0.0)
     pivot_rows, pivot_columns = (np.array(x, int) for x in (list(pivots), list(pivots.values())))
@@ -333,7 +333,7 @@ def _power_of_two_scales(matrix: scipy.sparse.csr_array) -> tuple[np.ndarray, np
     return 2.0 ** np.round(logs[0]), 2.0 ** np.round(logs[1])
 
 
-def _independent_rows(matrix: scipy.sparse.csr_array) -> np.ndarray:
+def independent_rows(matrix: scipy.sparse.csr_array) -> np.ndarray:
     """Places of rows that span all of them."""
     m, n = matrix.shape
     by_row = [set(matrix.indices[matrix.indptr[i] : matrix.indptr[i + 1]].tolist()) for i in range(m)]

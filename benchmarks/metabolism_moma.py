@@ -92,3 +92,55 @@ def rows_moma(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         else:
             error = float(np.nanmax(abs(found[:, 0] - np.asarray(result.distance)) / (1 + abs(found[:, 0]))))
             yield row(f"moma: {name}, objective, relative difference", ours=error, target=1e-7, meets=error <= 1e-7)
+
+
+def rows_genome_moma(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """iJO1366 without each of 24 genes drawn at random, by the conditions that prove a nearest flux; one of them by cobrapy."""
+    name = "moma: quadratic, iJO1366"
+    if options.smoke or importlib.util.find_spec("cobra") is None:
+        reason = "too long for a smoke test" if options.smoke else "cobra is not installed"
+        yield row(name, ours=None, target=0, meets=options.smoke, skipped=reason)
+        return
+    import cobra.exceptions
+    import pandas
+    from cobra.util.solver import solvers
+
+    model = js.metabolism.load("iJO1366")
+    wild = np.array(js.metabolism.parsimonious_fba(model).fluxes)
+    genes = np.random.default_rng(0).choice(len(model.genes), 24, replace=False)
+    out = [model.knock_out(model.genes[g]) for g in genes]
+    low, high = (np.stack([getattr(m, side) for m in out]) for side in ("lower", "upper"))
+    call = jax.jit(lambda a, b: moma(model, wild, lower=a, upper=b))
+    begun = time.process_time()
+    jax.block_until_ready(call(low, high))
+    first, begun = time.process_time() - begun, time.process_time()
+    found = jax.block_until_ready(call(low, high))
+    seconds = (time.process_time() - begun) / len(genes)
+    residual = float(np.nanmax(abs(np.asarray(found.fluxes) @ model.network.matrix.T)))
+    failed = int((np.asarray(found.status) != 0).sum())
+    yield row(
+        f"{name}, knock-outs of 24 that do not end", ours=failed, target=0, meets=failed == 0, residual=residual,
+        steps=[int(k) for k in np.asarray(found.steps)], compiling=first - seconds * len(genes),
+    )  # fmt: skip
+    solver = next((name for name in ("osqp", "hybrid") if name in solvers), None)
+    if solver is None:
+        return
+    theirs = cobra.io.load_model("iJO1366")
+    theirs.solver = solver
+    spent, off, missing = [], [], 0
+    for k in range(3):
+        with theirs:
+            theirs.genes.get_by_id(model.genes[int(genes[k])]).knock_out()
+            solution = cobra.Solution(0.0, "optimal", pandas.Series(wild, model.reactions))
+            begun = time.process_time()
+            try:
+                answer = cobra.flux_analysis.moma(theirs, solution=solution, linear=False)
+            except cobra.exceptions.OptimizationError:
+                missing += 1
+            else:
+                off.append(float(abs(answer.fluxes[list(model.reactions)].to_numpy() - np.asarray(found.fluxes[k])).max()))
+            spent.append(time.process_time() - begun)
+    yield row(
+        f"{name}, seconds a knock-out", ours=seconds, theirs=float(np.mean(spent)), target=1.0,
+        meets=bool(np.mean(spent) >= seconds), peer=solver, peer_without_answer=missing, fluxes_apart=off, peer_knock_outs=3,
+    )  # fmt: skip

@@ -46,6 +46,7 @@ def test_a_rollout_that_blew_up_correlates_no_more():
     np.testing.assert_allclose(correlation_curve(0 * b, 0 * b, space=1), 1)
 
 
+@pytest.mark.slow
 def test_valid_prediction_time_of_pathak():
     # <|y|^2> over saves and samples is 25 per save on average; |e| = 0, 1, 3, 4 and 0, 0, 0, inf.
     truth = np.broadcast_to([3.0, 4.0], (2, 4, 1, 2))

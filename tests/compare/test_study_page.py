@@ -244,6 +244,7 @@ def test_in_one_dimension_the_slider_moves_a_line_and_the_profiles(tmp_path):
     assert found["wide"] <= found["window"]
 
 
+@pytest.mark.slow
 def test_a_telephone_needs_no_sideways_scrolling(tmp_path):
     """A window of 360 pixels, which the browser gives to a frame only."""
     inner = html.escape(text("ks"))

@@ -123,6 +123,7 @@ def test_empty_sets_are_said_to_be_empty():
     assert mixed.status.tolist() == [c.CONVERGED, c.INFEASIBLE, c.CONVERGED]
 
 
+@pytest.mark.slow
 def test_simplex_far_away_and_of_nothing():
     x, info = c.Simplex().project(jnp.array([1e9, 1e9 + 0.5, -1e9]))
     np.testing.assert_allclose(x, [0.25, 0.75, 0.0], atol=1e-15)
@@ -174,7 +175,7 @@ def test_monotone_is_isotonic_regression():
         assert bool(info.converged)
 
 
-@pytest.mark.parametrize("n", [pytest.param(3, marks=pytest.mark.slow), 40])
+@pytest.mark.parametrize("n", [3, pytest.param(40, marks=pytest.mark.slow)])
 def test_convex_satisfies_its_optimality_conditions(n):
     """Slopes that do not fall, multipliers that are not negative, one of both zero; from noise to nearly convex."""
     noise = jax.random.normal(KEYS[4], (60, n))

@@ -82,6 +82,7 @@ def test_a_layer_gets_the_small_boxes_and_a_far_smaller_error_than_a_uniform_gri
     assert true_error(LINE, wrong, exact_layer) > even
 
 
+@pytest.mark.slow
 def test_the_history_is_what_was_measured():
     here = found(LINE, PARTS)
     assert len(here.history) == PARTS - 1
@@ -103,6 +104,7 @@ def test_the_history_is_what_was_measured():
     assert here.error**2 > float(jnp.sum(seen**2))
 
 
+@pytest.mark.slow
 def test_values_and_slopes_are_continuous_between_the_points_too():
     here = found()
     finer = dataclasses.replace(EXPERTS, points={"t": 9, "x": 11})  # points of faces that no row has

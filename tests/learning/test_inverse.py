@@ -82,6 +82,7 @@ def test_unknown_noise_is_estimated():
     assert float(high - low) == pytest.approx(2 * student * float(inverse.deviations["rate"]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_missing_values_count_for_nothing():
     holes = measured().copy()
     holes[::2] = np.nan
@@ -91,6 +92,7 @@ def test_missing_values_count_for_nothing():
         assert float(getattr(inverse, name)["rate"]) == pytest.approx(float(getattr(half, name)["rate"]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_coefficients_of_any_unit_and_sign():
     """A rate a million times larger in a box a million times shorter is the same problem."""
     fast = js.Problem(DECAY, js.Box(t=(0, 2e-6)), coefficients={"rate": 1e6, "source": 0.0}, initial={"u": 1.0})

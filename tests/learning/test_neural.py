@@ -46,6 +46,7 @@ def test_a_small_network_learns_the_heat_equation():
     assert solution.cost.training_seconds > 0 == solution.cost.solve_seconds
 
 
+@pytest.mark.slow
 def test_the_solution_holds_its_conditions_and_is_evaluated_anywhere():
     solution = solved("heat", HEAT)
     x = np.linspace(0, 1, 51)

@@ -74,6 +74,7 @@ def test_an_error_outside_of_the_family_is_seen_in_the_estimate():
     assert float(outside.error_estimate) > max(error, 10 * float(inside.error_estimate))
 
 
+@pytest.mark.slow
 def test_members_are_evaluated_together_and_differentiated():
     operator = trained()  # before any tracing: training is no part of the program
 

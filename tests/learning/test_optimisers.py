@@ -137,6 +137,7 @@ def test_a_deadline_in_the_past_leaves_the_parameters_and_says_budget(method):
     assert (found(fit) == found(begin())).all()
 
 
+@pytest.mark.slow
 def test_a_descent_that_blows_up_returns_what_it_began_with():
     fit = minimise(FirstOrder(optax.sgd(1e6), steps=100, points=50))
     assert fit.stopped == "not finite"
@@ -166,6 +167,7 @@ def test_progress_is_told():
     assert all(re.fullmatch(r"FirstOrder step \d+: residual \d\.\de[-+]\d\d", x) for x in lines)
 
 
+@pytest.mark.slow
 def test_the_number_of_points_follows_the_number_of_parameters():
     class Wide(Cubic):
         def init(self, key, inputs, outputs):

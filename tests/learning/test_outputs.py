@@ -45,7 +45,7 @@ IN_SPACE = js.Problem(
 
 @pytest.mark.parametrize(
     "problem",
-    [pytest.param(BETWEEN_WALLS, marks=pytest.mark.slow), IN_SPACE, js.problems.navier_stokes_velocity()],
+    [*(pytest.param(p, marks=pytest.mark.slow) for p in (BETWEEN_WALLS, IN_SPACE)), js.problems.navier_stokes_velocity()],
     ids=["post", "3d", "2d"],
 )
 def test_a_curl_has_no_divergence_and_rests_where_the_velocity_does(problem):

@@ -35,7 +35,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", ["poisson", "heat", pytest.param("wave", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["poisson", *(pytest.param(name, marks=pytest.mark.slow) for name in ("heat", "wave"))])
 def test_error_against_the_exact_solution_and_its_estimate(name):
     method, target = CASES[name]
     solution = solved(name, method)
@@ -120,6 +120,7 @@ def test_scale_and_points_are_used_as_told():
     assert not (solve(scale=1.5) == solve(scale=1.0)).all()
 
 
+@pytest.mark.slow
 def test_slabs_are_cut_to_the_tolerance_unless_the_budget_is_spent():
     decay = js.Equation(lambda u: u.t + u, name="decay")  # thirty units of time are long for twelve features
     problem = js.Problem(decay, js.Box(t=(0, 30)), initial={"u": 1.0})
@@ -175,6 +176,7 @@ def test_wrong_options_are_named(options, message):
         js.RandomFeatures(**options)
 
 
+@pytest.mark.slow
 def test_float32_works_and_says_what_to_do():
     with jax.enable_x64(False):
         problem = logistic()

@@ -34,6 +34,7 @@ def toy(inflow=0.0, outflow=0.0, feed=0.0, biomass=0.1, food=9.0, vmax=10.0, ts=
 # A batch until there is nothing left ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_batch_grows_exponentially_until_the_food_is_gone():
     run = toy()
     assert int(run.status) == 0

@@ -44,6 +44,7 @@ def test_medium_knockout_and_objective(tmp_path, capsys):
     assert float(rows["EX_o2_e"]["flux"]) == pytest.approx(-5.0)
 
 
+@pytest.mark.slow
 def test_infeasible_says_why(tmp_path, capsys):
     medium, out = tmp_path / "medium.toml", tmp_path / "out.json"
     medium.write_text("[medium]\nEX_o2_e = 5.0\n")

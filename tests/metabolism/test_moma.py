@@ -154,6 +154,7 @@ def test_linear_moma_and_room_of_the_toy():
     np.testing.assert_allclose(nobody.distance, 0.0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear moma", "room"])
 def test_linear_programmes_agree_with_highs(core, wild, name):
     """The textbook forms, with all of their variables: five knock-outs of the core model."""

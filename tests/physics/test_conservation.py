@@ -53,6 +53,7 @@ def test_mass_is_conserved_to_round_off(name, method, unknown):
     assert np.abs(mass - mass[0]).max() < 1e-13
 
 
+@pytest.mark.slow
 def test_kdv_conserves_momentum_and_hamiltonian():
     solution, fields = saved("kdv", KDV)
     u, dispersion = fields["u"], solution.problem.coefficients["dispersion"]

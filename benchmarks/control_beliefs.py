@@ -132,15 +132,16 @@ def rows_pathway(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     )  # fmt: skip
     seconds = time.perf_counter() - start
     whole = lambda params, o: js.control.round_through(network(params, o))
-    best, learned = float(sweep.max()), -float(js.control.rollout(task, whole, found.params).total)
+    best, feed = float(sweep.max()), int(sweep.argmax())
+    learned = -float(js.control.rollout(task, whole, found.params).total)
     yield row("beliefs: pathway, best constant whole feed's yield over the network's", ours=best / learned, target=1.0,
-              meets=learned >= best, network=learned, constant=best, feed=int(sweep.argmax()), seconds=seconds)  # fmt: skip
+              meets=learned >= best, network=learned, constant=best, feed=feed, seconds=seconds)  # fmt: skip
     if options.smoke:
         return
 
     agents = systems.metabolic_pathway_agents()
     on_agents = jax.jit(lambda key: -js.control.rollout(agents, whole, found.params, key).total)
-    held = jax.jit(lambda key: -js.control.rollout(agents, lambda u, o: u, float(sweep.argmax()), key).total)
+    held = jax.jit(lambda key: -js.control.rollout(agents, lambda u, o: u, float(feed), key).total)
     lifted, constant = (float(np.mean([f(jax.random.key(seed)) for seed in range(3)])) for f in (on_agents, held))
     yield row("beliefs: the network's yield on the equations less on agents", ours=abs(lifted / learned - 1), target=0.05,
               meets=abs(lifted / learned - 1) <= 0.05, agents=lifted, equations=learned, constant_on_agents=constant)  # fmt: skip

@@ -248,6 +248,8 @@ class _Run:
             self.say(f"{name}: fitted in {watch.run_seconds:.3g} s")
             if told := getattr(fit, "told", ""):
                 self.notes.append(f"{name} is told {told}.")
+            if getattr(fit, "solves", False):
+                self.notes.append(f"{name} asks the solver itself: the seconds of its data are in its training.")
         return made
 
     def errors(self, candidate: _Candidate, x: Any, truth: Any) -> np.ndarray:
@@ -335,7 +337,7 @@ class _Run:
                 f"{next(iter(study.solvers))} solves or does not: there is no cheaper form of it with a larger error."
             )
         if study.quick:
-            notes.append(f"This is a quick study, of {study.seeds} seeds: do not quote it.")
+            notes.append("This is a quick study, of few inputs and short trainings: do not quote it.")
         if not study.tuning:
             notes.append("No tuning is counted: the settings of the surrogates were taken as they are.")
         return notes

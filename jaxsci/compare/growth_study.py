@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
 from jaxsci import metabolism
 from jaxsci.compare.function_fits import Fit
@@ -42,11 +43,11 @@ def e_coli_growth(scale: Literal["default", "quick"] = "default") -> FunctionStu
         bounds = metabolism.with_uptakes(model, SOURCES, uptakes)
         function = metabolism.value_function(model, bounds.lower, bounds.upper)
 
-        def value(x: Any) -> Any:
+        def value(function: Any, x: Any) -> Any:
             there = metabolism.with_uptakes(model, SOURCES, x)
             return function(there.lower, there.upper).upper
 
-        return value
+        return Partial(value, function)
 
     members = 2 if quick else 8
     return FunctionStudy(

@@ -44,7 +44,7 @@ def notes_of(study: Study, floor: float, devices: Mapping[str, int]) -> list[str
             "surrogate are of one device."
         )
     if study.quick:
-        notes.append(f"This is a quick study, of {study.starts} starts and {study.seeds} seeds: do not quote it.")
+        notes.append(f"This is a quick study, of {study.starts} starts, few runs and short trainings: do not quote it.")
     if not study.tuning:
         notes.append("No tuning is counted: the settings of the surrogates were taken as they are.")
     return notes

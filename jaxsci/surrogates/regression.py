@@ -48,7 +48,7 @@ class NetworkRegression:
     Example:
       >>> import jax, jax.numpy as jnp, jaxsci as js
       >>> x = jnp.linspace(-1.0, 1.0, 64)[:, None]
-      >>> regression = js.surrogates.NetworkRegression(js.networks.MLP((16,)), steps=500)
+      >>> regression = js.surrogates.NetworkRegression(js.networks.MLP((16,)), steps=1000, learning_rate=1e-2)
       >>> function = regression.fit(x, x[:, 0] ** 2, key=jax.random.key(0))
       >>> bool(abs(function(jnp.array([0.5])) - 0.25) < 0.05)
       True

@@ -198,7 +198,7 @@ def solver_row(setting: Setting, truth: np.ndarray, best: Trained, size: dict[st
     """The coarsest run of our numerical solver that is as accurate as the network on the same grid, per start."""
     keys, _ = unseen(setting, size["members"])
     for n in setting.coarser:
-        setting.truth(keys[:1], n)  # compilation
+        setting.truth(keys[:2], n)  # compilation
         clock = time.process_time()
         error = float(relative(setting.truth(keys[:2], n), truth[:2]).mean())
         seconds = (time.process_time() - clock) / 2

@@ -202,9 +202,23 @@ class Column:
 COLUMN = {"diffusivity": 5e-4, "porosity": 0.29, "bulk_density": 2880.0, "sorption": 3.5e-4, "exponent": 0.874}
 
 
+@functools.cache
+def vortices_solver(setting: Vortices, n: int) -> Callable[[Any], Any]:
+    """keys -> w of our solver on n x n points, at the points of the setting; compiled once."""
+    method = js.Spectral(n=n, dt=0.1 * 64 / n, estimate=False)
+    ts = np.concatenate([5 * setting.tau, [5.0]])
+
+    def one(key: Any) -> Any:
+        w = js.solve(setting.family(key), method, ts=ts)["w"]
+        every = n // setting.n
+        return w[:, ::every, ::every] if every else js.surrogates.resample(w, (False, False), setting.n)
+
+    return jax.jit(jax.vmap(one))
+
+
 @dataclasses.dataclass(frozen=True)
 class Vortices:
-    """Navier-Stokes in vorticity form on 32 x 32 points and 8 times; 4 fields for each of 4 powers of time, 2 x 2 windows.
+    """Navier-Stokes in vorticity form on 32 x 32 points and 8 times; 4 fields for each of 4 powers of time, 4 x 4 windows.
 
     w = w_0 + sum_i omega_i (t/5)^j phi_i(x, y): the start holds exactly. The operator is one of the plane alone, and the time
     polynomials are given: a network over space and time would take minutes for what this does in seconds on two cores.
@@ -218,10 +232,14 @@ class Vortices:
     sampled: int = 256
     amplitude: float = 0.2
     network: FNO = BACKBONE
-    experts: int = 4
+    along: int = 4  # windows along each axis
     rate: float = 8e-3
     batch: int = 2
-    coarser: tuple[int, ...] = (32,)
+    coarser: tuple[int, ...] = (8, 12, 16, 24, 32)
+
+    @property
+    def experts(self) -> int:
+        return self.along**2
 
     @property
     def functions(self) -> int:
@@ -244,7 +262,7 @@ class Vortices:
     @property
     def size(self) -> str:
         return (
-            f"{self.n} x {self.n} points, {self.times} times, N = {self.functions}, K = 4, "
+            f"{self.n} x {self.n} points, {self.times} times, N = {self.functions}, K = {self.experts}, "
             f"m = {self.sampled * self.times}, amplitude {self.amplitude}"
         )
 
@@ -268,10 +286,7 @@ class Vortices:
         }  # fmt: skip
 
     def truth(self, keys: Any, n: int = 64) -> np.ndarray:
-        method = js.Spectral(n=n, dt=0.1 * 64 / n, estimate=False)
-        ts = np.concatenate([5 * self.tau, [5.0]])
-        one = lambda key: js.solve(self.family(key), method, ts=ts)["w"][:, :: n // self.n, :: n // self.n]
-        return np.asarray(jax.jit(jax.vmap(one))(keys))
+        return np.asarray(vortices_solver(self, n)(keys))
 
     def init(self, key: Any) -> Any:
         """The operator's parameters, and a matrix that passes on four of what it is given, for each power of time."""
@@ -301,10 +316,11 @@ class Vortices:
 
     @functools.cached_property
     def windows(self) -> np.ndarray:
-        """cos^2 and sin^2 along each axis: smooth, periodic, and one wavenumber wide; [K, n, n]."""
-        x = np.arange(self.n) / self.n
-        pair = np.stack([np.sin(np.pi * x) ** 2, np.cos(np.pi * x) ** 2])
-        return (pair[:, None, :, None] * pair[None, :, None, :]).reshape(4, self.n, self.n)
+        """cos^2 of width 1 / `along` to both sides of evenly spaced places: smooth, periodic, of sum one; [K, n, n]."""
+        places = np.arange(self.along)[:, None] / self.along
+        apart = np.abs((np.arange(self.n) / self.n - places + 0.5) % 1 - 0.5) * self.along
+        one = np.where(apart < 1, np.cos(np.pi * apart / 2) ** 2, 0)
+        return (one[:, None, :, None] * one[None, :, None, :]).reshape(-1, self.n, self.n)
 
     def blend(self, basis: Any) -> Any:
         out = (self.windows[:, None] * basis[:, None]).reshape(self.powers, -1, self.n, self.n)
@@ -312,11 +328,11 @@ class Vortices:
 
     @functools.cached_property
     def sample(self) -> np.ndarray:
-        """Sampled points of the plane by quadrant, [4, sampled / 4], as flat indices."""
-        random, half = np.random.default_rng(0), self.n // 2
-        inside = [random.choice(half * half, self.sampled // 4, replace=False) for _ in range(4)]
-        corners = [(i * half, j * half) for i in range(2) for j in range(2)]
-        return np.stack([(p // half + i) * self.n + p % half + j for p, (i, j) in zip(inside, corners, strict=True)])
+        """Sampled points of the plane by cell, [K, sampled / K], as flat indices."""
+        random, cell = np.random.default_rng(0), self.n // self.along
+        inside = [random.choice(cell * cell, self.sampled // self.experts, replace=False) for _ in range(self.experts)]
+        corners = [(i * cell, j * cell) for i in range(self.along) for j in range(self.along)]
+        return np.stack([(p // cell + i) * self.n + p % cell + j for p, (i, j) in zip(inside, corners, strict=True)])
 
     def rows(self, basis: Any, start: Any, split: bool = False) -> tuple[Any, ...]:
         at = self.sample if split else self.sample.reshape(1, -1)
@@ -352,9 +368,9 @@ class Vortices:
 
     @property
     def mask(self) -> np.ndarray:
-        half = np.arange(self.n) * 2 // self.n
-        member = 2 * half[:, None] + half
-        return (member == np.arange(4)[:, None, None]).astype(float)[:, None]
+        cell = np.arange(self.n) * self.along // self.n
+        member = self.along * cell[:, None] + cell
+        return (member == np.arange(self.experts)[:, None, None]).astype(float)[:, None]
 
     def values(self, field: Any, start: Any) -> Any:
         """w at the Gauss times and at the end, [times + 1, ..., n, n]."""
@@ -362,13 +378,13 @@ class Vortices:
         return start + jnp.einsum("tp,p...->t...", tau[:, None] ** np.arange(1, self.powers + 1), field)
 
     def jump(self, fields: Any, start: Any) -> Any:
-        """Of the experts' fields [K, powers, n, n] on the lines x = 1 / 2 and y = 1 / 2; a single field has one value there."""
-        w = self.values(jnp.broadcast_to(fields, (4, self.powers, self.n, self.n)).swapaxes(0, 1), start)
-        w = w.reshape(-1, 2, 2, self.n, self.n)
-        half = self.n // 2
-        over_x = (w[:, 0] - w[:, 1])[:, :, half]
-        over_y = (w[:, :, 0] - w[:, :, 1])[..., half]
-        return jnp.maximum(jnp.max(jnp.abs(over_x)), jnp.max(jnp.abs(over_y))) / jnp.sqrt(jnp.mean(w**2))
+        """Of neighbours' fields [K, powers, n, n] on the lines between their cells; a single field has one value there."""
+        fields = jnp.broadcast_to(fields, (self.experts, self.powers, self.n, self.n))
+        w = self.values(fields.swapaxes(0, 1), start).reshape(-1, self.along, self.along, self.n, self.n)
+        lines = np.arange(1, self.along) * (self.n // self.along)
+        over_x = max(jnp.max(jnp.abs(w[:, k] - w[:, k + 1])[:, :, at]) for k, at in enumerate(lines))
+        over_y = max(jnp.max(jnp.abs(w[:, :, k] - w[:, :, k + 1])[..., at]) for k, at in enumerate(lines))
+        return jnp.maximum(over_x, over_y) / jnp.sqrt(jnp.mean(w**2))
 
     def draw(self, ax: Any, field: np.ndarray, truth: np.ndarray) -> None:
         most = np.abs(truth[-1]).max()

@@ -17,6 +17,10 @@ from typing import Any, NoReturn
 from jaxsci._command import BadInput
 
 _DEVICES = "cpu, gpu, tpu: all of them make data and train, one is timed; gpu:1: that one alone (default: what JAX finds)"
+_BUDGET = (
+    "of a problem: for each network's fit (default 60); of a study: for the whole, of which six tenths go to data, ladder and "
+    "training, compiling included (default: its own)"
+)
 _HOSTS = (
     "work as one with the same command on other hosts; a launcher (srun) says who they are, or HOST:PORT,PROCESSES,NUMBER with "
     "the address of the first and the number of this one"
@@ -40,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadInput as error:
         print(f"jaxsci: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("jaxsci: stopped.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"jaxsci: stopped{f'; {interrupt}' if str(interrupt) else ''}.", file=sys.stderr)
         return 130
 
 
@@ -49,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="jaxsci", description="Write the physics once; solve it, learn it, and compare.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    listing = commands.add_parser("problems", help="list the catalogue: equations, variants, sources")
+    listing = commands.add_parser("problems", help="list the catalogue: equations, variants, sources; and the studies")
     listing.set_defaults(run=_problems)
 
     compare = commands.add_parser("compare", help="solve by several methods, or study solver against surrogates; a report")
@@ -60,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--out", metavar="FOLDER", help="write index.html, *.png and results.json there")
     compare.add_argument("--seed", type=int, default=0, help="of random points, starts and networks (default 0)")
-    compare.add_argument("--budget", type=float, metavar="SECONDS", help="of the networks' fits (default 60; a study's own)")
+    compare.add_argument("--budget", type=float, metavar="SECONDS", help=_BUDGET)
     compare.add_argument("--device", metavar="NAME", help=_DEVICES)
     compare.add_argument("--precision", choices=("float32", "float64"), help="(default float64; of a study float32)")
     one = compare.add_argument_group("of a problem in the catalogue")
@@ -108,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _problems(options: argparse.Namespace) -> int:
+    from jaxsci.compare.studies import FUNCTION_STUDIES, STUDIES
     from jaxsci.problems import CATALOGUE
 
     for name, entry in sorted(CATALOGUE.items()):
@@ -117,6 +122,9 @@ def _problems(options: argparse.Namespace) -> int:
             values = ", ".join(f"{k} = {v:.6g}" for k, v in problem.coefficients.items())
             print(f"    {label + ':':10s} {problem.identity}  {values}".rstrip())
         print(f"    source: {entry.source}\n")
+    print("Studies of solver against surrogates, for `jaxsci compare` too:")
+    for name, study in {**STUDIES, **FUNCTION_STUDIES}.items():
+        print(f"{name}\n    {(study.__doc__ or '').splitlines()[0]}")
     return 0
 
 

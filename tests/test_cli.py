@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import h5py
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxsci as js
 from jaxsci import cli
+from jaxsci.compare.study_report import Gallery, StudyReport
 from jaxsci.problems import CATALOGUE
 
 CHEAP = ["compare", "heat", "--methods", "spectral"]
@@ -55,7 +57,8 @@ def refused(capsys, tmp_path):
 
 def test_problems_lists_the_whole_catalogue(capsys):
     assert cli.main(["problems"]) == 0
-    out = capsys.readouterr().out
+    out, studies = capsys.readouterr().out.split("Studies of solver against surrogates")
+    assert "kolmogorov\n    Two-dimensional turbulence" in studies
     blocks = {block.splitlines()[0]: block for block in out.strip().split("\n\n")}
     assert list(blocks) == sorted(CATALOGUE)
     for name, entry in CATALOGUE.items():
@@ -194,7 +197,7 @@ def test_the_study_of_a_function_runs_and_is_written(monkeypatch, capsys, tmp_pa
     assert cli.main(["compare", "e_coli_growth", "--quick", "--out", "report"]) == 0
     out = capsys.readouterr().out
     assert "line errs by" in out
-    assert "jaxsci compare e_coli_growth --seed 0 --quick" in out
+    assert "jaxsci compare e_coli_growth --seed 0 --out report --quick" in out
     assert (tmp_path / "report" / "index.html").is_file()
 
 
@@ -215,6 +218,67 @@ def test_a_study_reaches_its_runner_and_a_half_finished_one_is_not_overwritten(m
     assert cli.main(arguments) == 2
     assert "go on with it by --resume" in capsys.readouterr().err
     assert len(asked) == 1
+
+
+OWN = """
+[problem]
+equation = "u.t + speed * u.x = 0"
+domain = {t = [0, 1], x = [0, 6.283185307179586]}
+coefficients = {speed = 1.0}
+[starts]
+u = {kind = "random_fourier_series", cutoff = 4}
+[study]
+truth = {n = 128, dt = 0.05}
+ladder = [12, 16, 24, 32, 48]
+n = 32
+dt = 0.1
+steps = 10
+[surrogates.FNO]
+network = "FNO"
+modes = [8]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (OWN.replace("[study]", '[study]\ndata = "gone.h5"'), r"own.toml: \[study\] data: .*gone.h5"),
+        (OWN.replace("[study]", '[study]\nscored = "own.toml"'), r"own.toml: \[study\] scored: .*own.toml"),
+        (OWN + 'numbers = ["sped"]', "surrogate 'FNO', numbers: coefficient 'sped' does not exist.* 'speed'"),
+    ],
+)
+def test_what_a_study_file_gets_wrong_is_found_before_the_work(refused, tmp_path, text, message):
+    (tmp_path / "own.toml").write_text(text)
+    refused("compare", "own.toml", "--out", "report", match=message)
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_study_file_whose_data_need_a_package_says_which(refused, monkeypatch, tmp_path):
+    (tmp_path / "own.toml").write_text(OWN.replace("[study]", '[study]\ndata = "runs.h5"'))
+    (tmp_path / "runs.h5").write_bytes(b"whatever")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    refused("compare", "own.toml", match=r"own.toml: \[study\] data: .*needs h5py. Install it with: pip install")
+
+
+def test_a_study_without_a_verdict_has_status_1(monkeypatch, capsys):
+    def nothing(study, **options):
+        problem = study.family(jax.random.key(0))
+        return StudyReport("none", problem, {}, np.arange(2), "a fine grid", 0.1, (), (), (),
+                           Gallery("u", np.arange(3), {}, np.zeros(3), {}), {})  # fmt: skip
+
+    monkeypatch.setattr("jaxsci.compare.study_command.run_study", nothing)
+    assert cli.main(["compare", "advection_waves", "--quick"]) == 1
+    assert "No surrogate was judged." in capsys.readouterr().out
+
+
+def test_a_study_that_is_stopped_says_how_to_go_on(monkeypatch, capsys):
+    def stop(study, *, folder, **_):
+        folder.mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxsci.compare.study_command.run_study", stop)
+    assert cli.main(["compare", "advection_waves", "--quick", "--out", "report"]) == 130
+    assert capsys.readouterr().err == "jaxsci: stopped; go on with the same command and --resume.\n"
 
 
 def test_the_doctor_says_what_there_is(capsys):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import compiler_flags
 
 _RUN = r"""
 import doctest, importlib, pkgutil, re, sys
@@ -56,7 +57,7 @@ FOLDERS = {
 def test_examples_in_docstrings_run_and_print_what_they_say(folder):
     """A folder in one process, so that its examples share what is compiled."""
     # Compiling is what they take, and half of that without the compiler's optimisations.
-    environment = os.environ | {"JAX_ENABLE_X64": "0", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environment = os.environ | {"JAX_ENABLE_X64": "0", "XLA_FLAGS": compiler_flags()}
     run = subprocess.run([sys.executable, "-c", _RUN, folder], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     attempted = int(run.stdout.split()[-1])

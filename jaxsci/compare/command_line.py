@@ -38,8 +38,9 @@ def run(options: argparse.Namespace) -> int:
 
         return run_study_command(options)
     for name in ("resume", "quick", "distributed"):
+        studies = [*STUDIES, *FUNCTION_STUDIES] if name == "quick" else STUDIES
         if getattr(options, name) not in (None, False):
-            raise BadInput(f"--{name} is for studies ({', '.join(STUDIES)}, or a .toml file), not for {options.problem}.")
+            raise BadInput(f"--{name} is for studies ({', '.join(studies)}, or a .toml file), not for {options.problem}.")
     return _compare(options)
 
 

@@ -20,6 +20,7 @@ from jaxsci._types import Progress
 from jaxsci.compare.comparison import environment
 from jaxsci.compare.function_fits import BASELINES, Function, FunctionFit
 from jaxsci.compare.problem_record import SavedProblem
+from jaxsci.compare.study_outcome import busy, scattered
 from jaxsci.compare.study_report import Family, Gallery, Measurement, Shift, StudyReport
 from jaxsci.compare.turns import clocked, take_turns
 from jaxsci.compare.verdicts import judge
@@ -183,7 +184,7 @@ class _Run:
             name=study.name, problem=self.problem(scored), settings=self.settings(x, scored), ts=np.zeros(0),
             truth=next(iter(study.solvers)) if study.truth is None else "the given function", truth_error=study.truth_error,
             measurements=tuple(measured), verdicts=verdicts, shifts=self.shifts(found),
-            gallery=Gallery("", np.zeros(0), {}, np.zeros(0), {}), environment=environment(), notes=tuple(self.all_notes()),
+            gallery=Gallery("", np.zeros(0), {}, np.zeros(0), {}), environment=self.environment, notes=tuple(self.all_notes()),
         )  # fmt: skip
 
     # --- pairs ---------------------------------------------------------------------------------------------------------------
@@ -296,6 +297,8 @@ class _Run:
                     rows = x[np.resize(np.arange(len(x)), batch)]
                     jobs[c.family, c.name, batch] = clocked(lambda c=c, rows=rows: c.program(rows), float(batch))
         take_turns(list(jobs.values()), seconds=20.0 if self.study.quick else 60.0, progress=self.say)
+        self.environment, scatters = environment(), [job.least.scatter for job in jobs.values()]
+        self.notes += [*busy(self.environment), *scattered(scatters)]
         made = []
         for m in measured:
             least = {b: jobs[m.family, m.name, b].least for b in self.study.batches}

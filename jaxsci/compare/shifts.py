@@ -87,7 +87,7 @@ def score_shift(shifted: Shifted, scored: Scored, candidates: Sequence[Candidate
     """Errors of every candidate that can do it, and why the others cannot."""
     errors, reasons = {}, {}
     for candidate in candidates:
-        name = f"{candidate.name}, n = {candidate.resolution}" if candidate.family == "solver" else candidate.name
+        name = candidate.label if candidate.family == "solver" else candidate.name
         try:
             made = rollouts(enlarged(candidate, shifted.scale), scored)
         except (ValueError, TypeError) as error:

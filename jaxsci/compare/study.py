@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +30,8 @@ from jaxsci.compare.measure import (
 )
 from jaxsci.compare.predictability import lyapunov_exponent
 from jaxsci.compare.shifts import Fitted, Shifted, score_shift, scored_starts
-from jaxsci.compare.study_data import check_walls, made_runs, made_together, made_truth
-from jaxsci.compare.study_outcome import notes_of, settings_of, truth_text
+from jaxsci.compare.study_data import check_problem, made_runs, made_together, made_truth
+from jaxsci.compare.study_outcome import busy, notes_of, over_budget, scattered, settings_of, truth_text
 from jaxsci.compare.study_record import StudyRecord
 from jaxsci.compare.study_report import RUNGS, Gallery, Measurement, Shift, StudyReport
 from jaxsci.compare.study_settings import PLAIN
@@ -95,6 +96,7 @@ class _Run:
 
     def __init__(self, study: Study, seed: int, folder: Any, resume: bool, progress: Progress, mesh: Mesh | None = None):
         self.study, self.seed, self.mesh, self.devices = study, seed, mesh, dict[str, int]()
+        check_problem(study, study.family(jax.random.key(0)))
         self.say: Callable[[str], None] = progress or (lambda text: None)
         key = jax.random.key(seed)
         self.keys = dict(zip(("data", "truth", "fits", "shifts", "rest"), jax.random.split(key, 5), strict=True))
@@ -109,7 +111,6 @@ class _Run:
 
     def report(self) -> StudyReport:
         study = self.study
-        check_walls(study, study.family(jax.random.key(0)))
         data, data_seconds = self.training_data()
         scored, probes, floor = self.truth()
         found = self.stage("ladder", lambda: self.search(probes, scored))
@@ -127,8 +128,13 @@ class _Run:
         self.say("verdicts: done")
         matched = self.matched(rungs, seeds, measured)
         shifts = self.shifts([*matched, *plain, *(c for c in learned if c.seed == 0)])
-        self.notes += notes_of(study, floor, self.devices)
-        settings = settings_of(study, self.seed, self.record.seconds, self.devices, self.lyapunov)
+        self.notes += [
+            *notes_of(study, floor, self.devices, scored.numbers),
+            *busy(self.environment),
+            *scattered(self.scatters),
+        ]
+        self.notes += over_budget(study, self.record.seconds)
+        settings = settings_of(study, self.seed, self.record.seconds, self.devices, self.lyapunov, scored.numbers)
         return StudyReport(
             name=study.name, problem=scored.problem, settings=settings, ts=scored.ts[1:],
             truth=truth_text(study),
@@ -228,8 +234,8 @@ class _Run:
                 left -= min(self.record.seconds[f"fit {name}"], left)
             stopped = [fitted.stats.get("stopped") for fitted in fits]
             if "budget" in stopped:
-                steps = min(int(fitted.stats["steps"]) for fitted in fits)
-                self.notes.append(f"{name} was trained for {steps} iterations of those asked for: the budget was spent.")
+                least = min(fits, key=lambda fitted: int(fitted.stats["steps"]))
+                self.notes.append(f"{name} was trained for {self.cut_short(name, least)}: the budget was spent.")
             if "not finite" in stopped:
                 self.notes.append(
                     f"{name}: the training of {stopped.count('not finite')} seeds ended with a loss that is not finite."
@@ -260,9 +266,15 @@ class _Run:
             "training_seconds": fitted.cost.training_seconds + fitted.cost.solve_seconds,
             "tuning_seconds": float(self.study.tuning.get(name, 0.0)),
             "parameters": int(fitted.stats.get("parameters", 0)),
+            "cut_short": self.cut_short(name, fitted) if fitted.stats.get("stopped") == "budget" else "",
         }
         detail = "" if seed is None else f"seed {seed}"
         return Candidate(name, family, detail, Fitted(fitted), self.study.n, self.study.dt, seed, 1, stats)
+
+    def cut_short(self, name: str, fitted: FittedSurrogate) -> str:
+        """How far the training came."""
+        asked = getattr(getattr(self.study.surrogates[name], "training", None), "steps", None)
+        return f"{int(fitted.stats['steps']):,}{'' if asked is None else f' of {asked:,}'} steps"
 
     def fault(self, name: str, error: Exception) -> None:
         text = " ".join(str(error).split())
@@ -321,6 +333,7 @@ class _Run:
 
         found = self.stage("seconds", compute)
         self.environment = found["environment"]  # of the machine on which they were taken
+        self.scatters = [t[2] for timings in found["timings"].values() for t in timings.values() if len(t) > 2]
         for c in (*rungs, *plain, *learned):
             label = f"{c.name}, seed 0" if c.seed is not None else c.label
             wall, cpu = ({b: t[i] for b, t in found["timings"][label].items()} for i in (0, 1))
@@ -332,17 +345,13 @@ class _Run:
     def matched(self, rungs: list[Candidate], seeds: Any, measured: Any) -> list[Candidate]:
         """The rung that each surrogate is to be compared with: the cheapest that is as accurate, or the most accurate."""
         chosen: dict[str, Candidate] = {}
-        batch = self.study.batches[0]
+        batch, cost = self.study.batches[0], lambda c: measured[c.label].cpu_seconds[batch]
         for group in seeds.values():
             if not group:
                 continue
-            error = float(np.mean([m.error for m in group]))
+            error = statistics.median(m.error for m in group)
             good = [c for c in rungs if measured[c.label].error <= error]
-            pick = (
-                min(good, key=lambda c: measured[c.label].seconds[batch])
-                if good
-                else min(rungs, key=lambda c: measured[c.label].error)
-            )
+            pick = min(good, key=cost) if good else min(rungs, key=lambda c: measured[c.label].error)
             chosen[pick.label] = pick
         return list(chosen.values())
 

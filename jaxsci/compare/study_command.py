@@ -18,6 +18,7 @@ from jaxsci.compare.study_files import save_study
 from jaxsci.compare.study_report import StudyReport
 from jaxsci.compare.study_text import study_text
 from jaxsci.compare.study_toml import StudyFileError, study_of_file
+from jaxsci.surrogates.dataset import open_dataset
 
 RECORD = "record"  # in the report's folder: what --resume goes on from
 
@@ -42,8 +43,11 @@ def run_study_command(options: argparse.Namespace) -> int:
         report = run_study(
             study, seed=options.seed, folder=record, resume=options.resume, budget=options.budget, progress=say, mesh=mesh
         )
-    except ValueError as error:
+    except (ValueError, OSError, ImportError) as error:
         raise BadInput(str(error)) from None
+    except KeyboardInterrupt:
+        kept = record is not None and record.exists()
+        raise KeyboardInterrupt("go on with the same command and --resume" if kept else "") from None
     return _told(report, options)
 
 
@@ -73,7 +77,7 @@ def _told(report: StudyReport, options: argparse.Namespace) -> int:
         except OSError as error:
             raise BadInput(f"cannot write to {options.out}: {error.strerror or error}.") from None
         print(f"Written: {folder / 'index.html'}, results.json, measurements.csv, *.png")
-    return 0
+    return int(not report.verdicts)  # no surrogate could be judged
 
 
 def _check(options: argparse.Namespace, record: Path | None) -> bytes:
@@ -86,9 +90,9 @@ def _check(options: argparse.Namespace, record: Path | None) -> bytes:
 
 
 def _command(options: argparse.Namespace) -> str:
-    """What was typed, but for the folder."""
+    """What was typed."""
     words = ["jaxsci", "compare", options.problem, "--seed", str(options.seed)]
-    for name in ("budget", "device", "precision"):
+    for name in ("budget", "device", "precision", "out"):
         if getattr(options, name) is not None:
             words += [f"--{name}", str(getattr(options, name))]
     return " ".join([*words, "--quick"] if options.quick else words)
@@ -98,7 +102,7 @@ def study_of(name: str, *, quick: bool = False) -> Study:
     """A study by its name, or from a TOML file.
 
     Raises:
-      BadInput: there is none, or the file says something that cannot be.
+      BadInput: there is none, or the file says something that cannot be, or names data that cannot be read.
     """
     if name in STUDIES:
         study = STUDIES[name]("quick" if quick else "default")
@@ -107,4 +111,14 @@ def study_of(name: str, *, quick: bool = False) -> Study:
             study = study_of_file(name)
         except StudyFileError as error:
             raise BadInput(str(error)) from None
+        for entry in ("data", "scored"):
+            if isinstance(path := getattr(study, entry), str):
+                try:
+                    open_dataset(path)
+                except (OSError, ImportError, ValueError) as error:
+                    cure = (
+                        "Give the path of a file with runs, from the folder of this one; without it the solver makes them."
+                    )
+                    told = error if isinstance(error, ImportError) else f"{str(error).removesuffix('.')}. {cure}"
+                    raise BadInput(f"{name}: [study] {entry}: {told}") from None
     return dataclasses.replace(study, quick=True) if quick else study

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxsci._checks import unknown_name
 from jaxsci.compare.hosts import all_say, part_here, share_of, spans_hosts
 from jaxsci.compare.ladder import rung
 from jaxsci.compare.measure import Scored, errors_of, rollouts
@@ -69,10 +70,19 @@ def made_runs(study: Study, keys: Any, say: Say, mesh: Mesh | None = None) -> di
 
 def _simulated(study: Study, keys: Any, say: Say, mesh: Mesh | None) -> tuple[dict[str, Any], float]:
     method = study.data if isinstance(study.data, Spectral) else study.truth
-    made = simulate(
-        study.family, keys, method, n=study.n, dt=study.dt, steps=study.training_steps or study.steps, skip=study.skip,
-        mesh=mesh, progress=lambda text: say(f"data: {text}"),
-    )  # fmt: skip
+    try:
+        made = simulate(
+            study.family, keys, method, n=study.n, dt=study.dt, steps=study.training_steps or study.steps, skip=study.skip,
+            mesh=mesh, progress=lambda text: say(f"data: {text}"),
+        )  # fmt: skip
+    except ValueError as error:
+        if "are not finite" not in str(error):
+            raise
+        raise ValueError(
+            f"Study {study.name!r}: {str(error).split(';')[0]}. Look at the signs in the equation (diffusion is u.t = + c * u.xx "
+            "with c > 0), at the size of the starts, and at the step and the grid of the solver that makes the data, "
+            f"dt = {method.dt:g} and n = {method.n}."
+        ) from None
     return _plain(made.data), made.cost.solve_seconds
 
 
@@ -91,12 +101,17 @@ def _fixed(problem: Problem) -> dict[str, float]:
     return {k: float(v) for k, v in problem.coefficients.items() if not callable(v) and np.ndim(v) == 0}
 
 
-def check_walls(study: Study, problem: Problem) -> None:
-    """Between walls a field is known at its nodes alone, so that grids must share them.
+def check_problem(study: Study, problem: Problem) -> None:
+    """Networks are told numbers that the problem has. Between walls a field is known at its nodes alone: grids must share them.
 
     Raises:
       ValueError: those of the study do not.
     """
+    for name, surrogate in study.surrogates.items():
+        for told in getattr(surrogate, "numbers", ()):
+            if told not in problem.coefficients:
+                said = unknown_name("coefficient", told, problem.coefficients)
+                raise ValueError(f"Study {study.name!r}: surrogate {name!r}, numbers: {said}")
     walls = [axis for axis in problem.domain.space if problem.walls(axis)]
     bad = [n for n in study.ladder if n % study.n or study.truth_n % n]
     shifted = [s.name for s in study.shifts if s.scale != 1]

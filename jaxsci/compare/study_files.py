@@ -99,7 +99,7 @@ def study_csv(report: StudyReport) -> str:
     starts = max((m.errors.size for m in report.measurements), default=0)
     saves = len(report.ts)
     plain = ("name", "family", "detail", "resolution", "dt", "seed")
-    costs = ("compile_seconds", "data_seconds", "training_seconds", "tuning_seconds", "parameters")
+    costs = ("compile_seconds", "data_seconds", "training_seconds", "tuning_seconds", "parameters", "cut_short")
     head = [*plain, "batch", "error", "starts", "starts_blown_up", "seconds", "cpu_seconds", *costs, *metrics,
             *(f"error_of_start_{i}" for i in range(starts)), *(f"error_at_t={float(t):.10g}" for t in report.ts)]  # fmt: skip
     out = io.StringIO()

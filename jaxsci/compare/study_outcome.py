@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxsci.compare.study_settings import Study
+from jaxsci.compare.study_tables import number
 
 _ALIEN = 0.1  # the error of the solver against a file above which the file may be of another equation
 
@@ -19,14 +21,52 @@ def truth_text(study: Study) -> str:
     return f"ETDRK{study.truth.order}, n = {study.truth_n}, dt = {study.truth_dt:.4g}, double precision"
 
 
-def notes_of(study: Study, floor: float, devices: Mapping[str, int]) -> list[str]:
+def busy(environment: Mapping[str, Any]) -> list[str]:
+    """Whether others worked on the machine while seconds were taken."""
+    load, cores = environment.get("load"), environment.get("cores")
+    if not load or not cores or float(load) <= 1.5 * float(cores):
+        return []
+    return [
+        f"The machine was busy while seconds were taken (load {float(load):.1f} on {cores} cores): they are larger than on an "
+        "idle one, and not equally so for all."
+    ]
+
+
+def scattered(scatters: Iterable[float]) -> list[str]:
+    """How well the seconds are known: by how much the least of half the rounds is above that of all."""
+    known = list(scatters)
+    if not known:
+        return []
+    return [
+        f"Seconds repeat within {number(100 * float(np.median(known)))} % (half of the programs) to {number(100 * max(known))} % "
+        "(all): the least of half the rounds against that of all. Ratios of seconds and N* are no better known."
+    ]
+
+
+def over_budget(study: Study, seconds: Mapping[str, float]) -> list[str]:
+    """Data, truth, ladder, scores and timing are made whatever the budget is."""
+    spent, budget = sum(seconds.values()), study.budget
+    if budget is None or spent <= 1.2 * budget:
+        return []
+    return [
+        f"It took {number(spent)} s in the place of the budget's {number(budget)} s: data, truth, ladder, scores and timing are "
+        "made whatever they take, compiling included, and a tenth of the budget at least goes to the trainings."
+    ]
+
+
+def notes_of(study: Study, floor: float, devices: Mapping[str, int], drawn: Mapping[str, np.ndarray]) -> list[str]:
     """What was asked for that bears on the figures.
 
     Args:
       floor: the truth's own error.
       devices: by what was made or trained, how many did it.
+      drawn: coefficients in which the scored starts differ, [starts].
     """
-    notes = []
+    notes = [
+        f"Every run has a {name} of its own, from {np.min(values):.4g} to {np.max(values):.4g} where scored; the identity is "
+        "that of one of them."
+        for name, values in drawn.items()
+    ]
     if isinstance(study.data, str):
         notes.append(f"What the data cost is not counted: they came from {study.data}.")
     if study.scored is not None:
@@ -51,9 +91,14 @@ def notes_of(study: Study, floor: float, devices: Mapping[str, int]) -> list[str
 
 
 def settings_of(
-    study: Study, seed: int, seconds: Mapping[str, float], devices: Mapping[str, int], lyapunov_time: float
+    study: Study,
+    seed: int,
+    seconds: Mapping[str, float],
+    devices: Mapping[str, int],
+    lyapunov_time: float,
+    drawn: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """What was asked for, as JSON values, and the seconds of the stages."""
+    """What was asked for, as JSON values, and the seconds of the stages; `drawn` are the ends of the coefficients as scored."""
     stages: dict[str, float] = {}
     for name, spent in seconds.items():
         kind = name.split()[0]
@@ -64,5 +109,6 @@ def settings_of(
         "starts": study.starts, "training_runs": study.training_runs, "training_steps": study.training_steps or study.steps,
         "seeds": list(range(study.seeds)), "seed": seed, "batches": list(study.batches), "budget_seconds": study.budget,
         "lyapunov_time": lyapunov_time if study.chaotic else None, "quick": study.quick,
+        "drawn": {name: [float(np.min(values)), float(np.max(values))] for name, values in drawn.items()},
         "devices": dict(devices), "hosts": jax.process_count(), "stage_seconds": stages,
     }  # fmt: skip

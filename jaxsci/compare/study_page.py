@@ -15,7 +15,7 @@ from jaxsci.compare.pictures import equation_svg
 from jaxsci.compare.problem_record import describe, facts
 from jaxsci.compare.study_frames import DECADES, Film, Sprite, film, frame_errors, palette, palette_png
 from jaxsci.compare.study_page_assets import SCRIPT, STYLE
-from jaxsci.compare.study_pictures import THEME, colour_of, panels, themed
+from jaxsci.compare.study_pictures import THEME, colour_of, front, panels, themed
 from jaxsci.compare.study_report import TRAJECTORIES, Gallery, StudyReport
 from jaxsci.compare.study_tables import Table, batches, number, solver_name, tables
 from jaxsci.compare.study_text import flat, horizon, lead, others, truth_text
@@ -79,8 +79,9 @@ def _pairs(pairs: Any) -> str:
 
 
 def _problem(report: StudyReport) -> str:
-    record = describe(report.problem)
-    rows = facts(record)
+    record, drawn = describe(report.problem), report.settings.get("drawn") or {}
+    rows = facts(record | {"coefficients": {k: v for k, v in record["coefficients"].items() if k not in drawn}})
+    rows += [(f"{name}, of every run its own", f"from {low:.4g} to {high:.4g}") for name, (low, high) in drawn.items()]
     if report.settings.get("dt") is not None:
         rows.append(("step of a surrogate", f"dt = {report.settings['dt']}"))
     rows += [("horizon" if len(report.ts) else "scored on", horizon(report)), ("truth", truth_text(report))]
@@ -99,9 +100,10 @@ def _pareto(report: StudyReport, drawn: dict[str, str]) -> str:
         for batch in sizes
     )
     rungs = " at several resolutions, each at its largest stable step" if report.wording is TRAJECTORIES else ""
+    several = any(len(front(report, batch)) > 1 for batch in sizes)
     caption = (
-        f"Further down is more accurate, further left is cheaper. The squares are {_(solver_name(report))}{rungs}, and the line "
-        "is what a surrogate has to beat. Each dot is one seed of a "
+        f"Further down is more accurate, further left is cheaper. The squares are {_(solver_name(report))}{rungs}"
+        f"{', and the line is what a surrogate has to beat' if several else ''}. Each dot is one seed of a "
         "surrogate, each cross a plain baseline; a triangle blew up. Compiling is left out."
     )
     return f'<div class="card"><figure><div class="panels">{figures}</div><figcaption>{caption}</figcaption></figure></div>'

@@ -34,7 +34,8 @@ summary { cursor: pointer; color: var(--accent); } details ul { padding-left: 1.
 figure { margin: 0; min-width: 0; } figcaption { margin-top: .5rem; }
 .equation svg { display: block; max-width: 100%; height: auto; }
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: .5rem 1.5rem; }
-.panels svg, .wide svg { display: block; width: 100%; height: auto; } .wide svg { min-width: 33rem; max-width: 50rem; }
+.panels svg, .wide svg { display: block; width: 100%; height: auto; } .panels svg { max-width: 36rem; }
+.wide svg { min-width: 33rem; max-width: 50rem; }
 .player { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; align-items: center; gap: .5rem 1rem;
   background: var(--card); padding: .6rem 0; border-bottom: 1px solid var(--line); margin-bottom: 1rem; }
 .player[hidden] { display: none; } .player input { flex: 1 1 12rem; min-width: 0; accent-color: var(--accent); height: 1.8rem; }

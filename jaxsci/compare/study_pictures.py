@@ -118,15 +118,11 @@ def _pareto(axes: Any, report: StudyReport, batch: int) -> tuple[list[tuple[floa
         return m.seconds[batch], gone if not math.isfinite(m.error) else max(m.error, low) if m.error > 0 else exact
 
     labels: list[tuple[float, float, str, str]] = []
+    if line := front(report, batch):
+        axes.plot(*zip(*map(place, line), strict=True), color=_INK, lw=1.4, zorder=2)
     for name in dict.fromkeys(m.name for m in timed if m.family == "solver"):
         rungs = sorted((m for m in timed if m.name == name), key=lambda m: m.seconds[batch])
-        front: list[Measurement] = []  # no cheaper rung is as accurate: the line that verdicts go by
-        for m in rungs:
-            if m.error < min((f.error for f in front), default=math.inf):
-                front.append(m)
-        if front:
-            axes.plot(*zip(*map(place, front), strict=True), color=_INK, lw=1.4, zorder=2)
-        labels += [(*place(m), rung_name(m, rungs) + (", error 0" if m.error == 0 else ""), _INK) for m in rungs]
+        labels += [(*place(m), rung_name(m, rungs) + (", its own truth" if m.error == 0 else ""), _INK) for m in rungs]
     for m in timed:
         x, y = place(m)
         marker = {"solver": "s", "surrogate": "o", "baseline": "x"}[m.family]
@@ -146,19 +142,53 @@ def _pareto(axes: Any, report: StudyReport, batch: int) -> tuple[list[tuple[floa
             axes.axhline(floor, color=_INK, lw=1, ls=":", zorder=1)
         text = f"error of the truth itself{f': {percent(floor)}, further down' if far else ''}"
         at = axes.get_ylim()[0] if far else floor
-        axes.annotate(text, (0.985, at), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points",
-                      fontsize=8, color=_INK, ha="right")  # fmt: skip
+        side = "left" if any(m.error == 0 for m in timed) else "right"  # a solver without error stands at the lower edge
+        axes.annotate(text, ({"left": 0.015, "right": 0.985}[side], at), xycoords=("axes fraction", "data"), xytext=(0, 3),
+                      textcoords="offset points", fontsize=8, color=_INK, ha=side)  # fmt: skip
         left, right = axes.get_xlim()
-        written += [(left * (right / left) ** f, at * (axes.get_ylim()[1] / at) ** 0.02) for f in np.linspace(0.4, 0.98, 24)]
+        shares = {"left": np.linspace(0.02, 0.6, 24), "right": np.linspace(0.4, 0.98, 24)}[side]
+        written += [(left * (right / left) ** f, at * (axes.get_ylim()[1] / at) ** 0.02) for f in shares]
     axes.grid(True, which="major", color=_GRID, lw=0.6)
     axes.set_axisbelow(True)
     axes.set_title(f"batch {batch}", fontsize=11, color=_INK, loc="left")
-    axes.set_xlabel(f"wall seconds per {report.wording.run}", color=_INK, fontsize=10)
+    axes.set_xlabel(f"wall time per {report.wording.run}", color=_INK, fontsize=10)
     axes.set_ylabel("error (nRMSE)" if len(report.ts) else "error (relative)", color=_INK, fontsize=10)
     _themed(axes)
+    _times(axes)
     along = [point for line in axes.lines if len(line.get_xdata()) > 2 for point in _along(line)]
     ordered = sorted(labels, key=lambda label: label[3] in (_INK, _SOFT))  # the surrogates have the first choice
     return [(x, y, _plain(text), colour) for x, y, text, colour in ordered], [place(m) for m in timed] + along + written
+
+
+def front(report: StudyReport, batch: int) -> list[Measurement]:
+    """The rungs that no cheaper one is as accurate as, the line that verdicts go by. To one without an error there is no line."""
+    timed = [m for m in report.measurements if m.family == "solver" and m.seconds.get(batch, 0.0) > 0 and m.error > 0]
+    found: list[Measurement] = []
+    for m in sorted(timed, key=lambda m: m.seconds[batch]):
+        if m.error < min((f.error for f in found), default=math.inf):
+            found.append(m)
+    return found
+
+
+def _times(axes: Any) -> None:
+    """Ticks of a logarithmic axis of times: 1, 2, 5 of each decade in their unit, or decades alone where those are many."""
+    from matplotlib.ticker import FixedLocator, NullFormatter
+
+    low, high = axes.get_xlim()
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        at = [float(f"{step}e{k}") for k in decades for step in steps if low <= step * 10.0**k <= high]
+        if len(at) <= 7:
+            break
+    axes.xaxis.set_major_locator(FixedLocator(at))
+    axes.set_xticks(at, [_plain(_time(x)) for x in at])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _time(x: float) -> str:
+    """A round number of seconds: 20 us, 0.5 s."""
+    unit, size = next(((u, s) for u, s in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)) if x >= 0.99 * s), ("ns", 1e-9))
+    return f"{x / size:,.3g} {unit}".replace("us", "\u00b5s")
 
 
 def _along(line: Any) -> list[tuple[float, float]]:

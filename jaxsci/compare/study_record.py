@@ -22,6 +22,8 @@ import numpy as np
 
 from jaxsci.compare.hosts import agree, first_says, is_first
 
+_IDENTITY = "study.json"  # what the study is, beside its stages
+
 
 class NotRecordable(TypeError):
     """A value that has no place in a record."""
@@ -31,7 +33,7 @@ class StudyRecord:
     """Stages by name, in a folder or, without one, in memory alone.
 
     Args:
-      folder: made where it is not there; None keeps nothing.
+      folder: made with the first stage where it is not there; None keeps nothing.
       identity: what the study is, by name; a folder with another one is refused.
       resume: whether there may be stages already.
     Attributes:
@@ -43,17 +45,14 @@ class StudyRecord:
     def __init__(self, folder: str | os.PathLike[str] | None, identity: Mapping[str, str], resume: bool):
         self.folder = None if folder is None else Path(folder)
         self.seconds: dict[str, float] = {}
+        self.identity = dict(identity)
         if self.folder is None and resume:
             raise ValueError("run_study: resume=True needs the folder in which the record is.")
         first_says(lambda: self._begin(identity, resume))
 
     def _begin(self, identity: Mapping[str, str], resume: bool) -> bytes:
-        if self.folder is None:
-            return b""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "study.json"
-        if not path.exists():
-            _write(path, json.dumps(dict(identity), indent=1).encode())
+        path = None if self.folder is None else self.folder / _IDENTITY
+        if path is None or not path.exists():
             return b""
         if not resume:
             raise ValueError(
@@ -107,6 +106,9 @@ class StudyRecord:
                 self.seconds[name] = agree(self.seconds.get(name))
             return value
         if self.folder is not None and is_first():
+            if not (self.folder / _IDENTITY).exists():  # with the first stage: what fails before leaves no folder behind
+                self.folder.mkdir(parents=True, exist_ok=True)
+                _write(self.folder / _IDENTITY, json.dumps(self.identity, indent=1).encode())
             _write(self.folder / f"{_file_name(name)}.npz", packed)
         if not several:
             return mine[0]

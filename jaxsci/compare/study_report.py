@@ -51,6 +51,7 @@ class Measurement:
       compile_seconds: tracing and compiling, of the rollout.
       data_seconds, training_seconds, tuning_seconds: what it cost before its first trajectory.
       parameters: how many numbers were learned.
+      cut_short: how far its training came where the budget ended it, "2 of 200 steps".
       metrics: by name, one number each: "correlation_time", "valid_prediction_time", "spectrum_error", "conservation_drift",
         "residual", "blown_up" (share of starts), "gradient_error", ...; NaN where it has none.
     """
@@ -70,12 +71,18 @@ class Measurement:
     training_seconds: float = 0.0
     tuning_seconds: float = 0.0
     parameters: int = 0
+    cut_short: str = ""
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def error(self) -> float:
         """The mean over starts; inf where one blew up."""
         return float(np.mean(self.errors))
+
+    @property
+    def upfront_seconds(self) -> float:
+        """Data, training and tuning."""
+        return self.data_seconds + self.training_seconds + self.tuning_seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +117,8 @@ class Shift:
 
     Attributes:
       name: as text, "viscosity 0.005", "twice the time", "twice the box".
-      errors: by candidate (name, and for the solver "ETDRK4, n = 32"), ``[starts]``; a candidate that cannot do it is left out.
+      errors: by candidate (name, and for the solver its rung, "ETDRK4, n = 32, dt = 0.01"), ``[starts]``; a candidate that
+        cannot do it is left out.
       reasons: by candidate, why it was left out.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -105,6 +106,8 @@ class Study:
         for name in whole:
             if not (is_whole(getattr(self, name)) and getattr(self, name) >= 1):
                 raise ValueError(f"{what} {name} must be a whole number >= 1, got {getattr(self, name)!r}.")
+        if not (isinstance(self.dt, int | float) and math.isfinite(self.dt) and self.dt > 0):
+            raise ValueError(f"{what} dt, the time between two saves, must be a number above 0, got {self.dt!r}.")
         if not all(is_whole(n) and n >= 4 for n in self.ladder) or len(set(self.ladder)) < RUNGS:
             raise ValueError(
                 f"{what} the ladder needs {RUNGS} grids or more, whole numbers >= 4, got {self.ladder!r}: without the solver's "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import statistics
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxsci.compare.study_report import TRAJECTORIES, Interval, Measurement, StudyReport, Verdict
+from jaxsci.compare.study_report import TRAJECTORIES, VALUES, Interval, Measurement, StudyReport, Verdict
 
 METRICS = {  # how the known metrics are called, in the order of the table
     "correlation_time": "correlation time",
@@ -20,6 +21,17 @@ METRICS = {  # how the known metrics are called, in the order of the table
     "largest_error": "largest error",
     "one_minus_q2": "1 - Q2",
     "blown_up": "blown up",
+}
+_DEFINITIONS = {  # what stands under the table, of those that are in it; docs/compare.md has the whole
+    "correlation_time": "Correlation time: t until the mean correlation with the truth falls below 0.95.",
+    "valid_prediction_time": "Valid prediction time: until the error exceeds 0.4 of the truth's root mean square.",
+    "spectrum_error": "Spectrum error: decades between the energy spectra of the later half, in the mean over shells.",
+    "conservation_drift": "Conservation drift: of what the equation keeps, from start to end, relative to its size at the start.",
+    "residual": "Residual: of a step against the solver's own, relative to the change in it; 1 is to stand still.",
+    "gradient_error": "Gradient error: relative L2 of the gradient, against the solver's.",
+    "largest_error": "Largest error: of all inputs.",
+    "one_minus_q2": "1 - Q2: mean square error over the variance of the truth; 1 is to give the mean.",
+    "blown_up": "Blown up: the share of starts that ended in values that are not finite.",
 }
 _SHARES = ("blown_up",)  # metrics that are shares of starts, told in per cent
 
@@ -61,7 +73,12 @@ def tables(report: StudyReport) -> tuple[Table, ...]:
 def solver_name(report: StudyReport) -> str:
     """What the ladder is made of."""
     names = dict.fromkeys(m.name for m in report.measurements if m.family == "solver")
-    return " and ".join(names) or "the solver"
+    return together(list(names)) if names else "the solver"
+
+
+def together(names: Sequence[str]) -> str:
+    """A; A and B; A, B and C."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def batches(report: StudyReport) -> list[int]:
@@ -87,19 +104,17 @@ def groups(report: StudyReport) -> list[Group]:
 
 
 def number(value: float, digits: int = 2) -> str:
-    """At least so many significant digits, with thousands separated: 4.1, 12,000, 3.2e-5."""
+    """At least so many significant digits, with thousands separated: 4.1, 12,000, 3.2e6, 3.2e-5."""
     if math.isnan(value):
         return "-"
     if math.isinf(value):
         return "infinite" if value > 0 else "-infinite"
     if value == 0:
         return "0"
-    exponent = math.floor(math.log10(abs(value)))
-    if exponent < -3 or exponent > 8:
-        mantissa, power = f"{value:.{digits - 1}e}".split("e")
+    mantissa, power = f"{value:.{digits - 1}e}".split("e")  # rounded: 999,999 is 1.0e6
+    if not -3 <= int(power) <= 5:
         return f"{mantissa}e{int(power)}"
-    rounded = float(f"{value:.{digits - 1}e}")
-    return f"{rounded:,.{max(digits - 1 - math.floor(math.log10(abs(rounded))), 0)}f}"
+    return f"{float(f'{mantissa}e{power}'):,.{max(digits - 1 - int(power), 0)}f}"
 
 
 def percent(value: float) -> str:
@@ -147,8 +162,7 @@ def spread(values: Iterable[float], form: Callable[[float], str] = number) -> st
     known = sorted(v for v in map(float, values) if not math.isnan(v))
     if not known:
         return "-"
-    middle = known[len(known) // 2] if len(known) % 2 else (known[len(known) // 2 - 1] + known[len(known) // 2]) / 2
-    return interval(Interval(middle, known[0], known[-1]), form)
+    return interval(Interval(statistics.median(known), known[0], known[-1]), form)
 
 
 def speed(verdict: Verdict) -> str:
@@ -180,9 +194,11 @@ def short(text: str, most: int) -> str:
 
 def _verdicts(report: StudyReport) -> Table:
     solver = solver_name(report)
+    cut = {m.name for m in report.measurements if m.cut_short}
     rows = tuple(
         (
-            verdict.name, str(verdict.batch), interval(verdict.error, percent), speed(verdict), interval(verdict.error_ratio),
+            verdict.name + ", cut short" * (verdict.name in cut), str(verdict.batch), interval(verdict.error, percent),
+            speed(verdict), interval(verdict.error_ratio),
             payback(verdict.break_even, verdict.censored), seconds(verdict.upfront_seconds),
         )
         for verdict in report.verdicts
@@ -199,8 +215,9 @@ def _verdicts(report: StudyReport) -> Table:
     notes = (
         f"Speed ratio: seconds of {solver} at the surrogate's error over the surrogate's; above 1 the surrogate is faster.",
         f"Error ratio: the surrogate's error over that of {solver} in the same time; below 1 the surrogate is more accurate.",
-        f"In brackets: the 5 and 95 per cent bounds of a bootstrap over the {report.wording.start}s. "
-        "Up front: data, training and tuning.",
+        "Errors, and what was spent up front (data, training, tuning): of several seeds the median. In brackets: the 5 and 95 "
+        f"per cent bounds of a bootstrap over the {report.wording.start}s and the seeds; times are the least of many rounds, "
+        "whose noise is not in the bounds.",
     )
     return Table("verdicts", "Verdicts", head, rows, ("surrogate",) * len(rows), notes)
 
@@ -208,10 +225,11 @@ def _verdicts(report: StudyReport) -> Table:
 def _front(report: StudyReport) -> Table:
     every = batches(report)
     found = groups(report)
+    exact = lambda group: report.wording is VALUES and group.family == "solver" and group.members[0].error == 0  # noqa: E731
     rows = tuple(
         (
             group.label,
-            spread((m.error for m in group.members), percent),
+            "its own truth" if exact(group) else spread((m.error for m in group.members), percent),
             *(spread((m.seconds.get(b, math.nan) for m in group.members), seconds) for b in every),
             *(spread((m.cpu_seconds.get(b, math.nan) for m in group.members), seconds) for b in every),
             spread((m.compile_seconds for m in group.members), seconds),
@@ -249,7 +267,8 @@ def _metrics(report: StudyReport) -> Table:
         known["valid_prediction_time"] += f" / Lyapunov time {number(float(report.settings['lyapunov_time']))}"
     head = ("candidate", *(known.get(name, name.replace("_", " ")) for name in names))
     title = "Over a long time" if report.wording is TRAJECTORIES else "Beside the error"
-    return Table("metrics", title, head, rows, tuple(group.family for group in found))
+    notes = tuple(_DEFINITIONS[name] for name in names if name in _DEFINITIONS)
+    return Table("metrics", title, head, rows, tuple(group.family for group in found), notes)
 
 
 def _shifts(report: StudyReport) -> Table:
@@ -257,9 +276,7 @@ def _shifts(report: StudyReport) -> Table:
     family = {m.name: m.family for m in report.measurements}
     names = dict.fromkeys(name for shift in report.shifts for name in (*shift.errors, *shift.reasons))
     home = {group.members[0].name: group for group in groups(report) if group.family != "solver"}
-    rungs = {
-        f"{m.name}, {d}": m for m in report.measurements if m.family == "solver" for d in (m.detail, f"n = {m.resolution}")
-    } | {m.name: m for m in report.measurements if m.family == "solver" and not m.detail}
+    rungs = {f"{m.name}, {m.detail}" if m.detail else m.name: m for m in report.measurements if m.family == "solver"}
 
     def at_home(name: str) -> str:
         if name in home:
@@ -281,7 +298,14 @@ def _shifts(report: StudyReport) -> Table:
         ),
         key=lambda row: order[row[0]],
     )
-    notes = tuple(f"{name}, {shift.name}: {why}" for shift in report.shifts for name, why in shift.reasons.items())
+    known = (
+        ["Of the solver: for each surrogate the cheapest rung that is as accurate as trained, or the most accurate one."]
+        if report.wording is TRAJECTORIES
+        else []
+    )
+    known += ["As trained: of several seeds the median, with the least and the most; otherwise the first seed."]
+    reasons = (f"{name}, {shift.name}: {why}" for shift in report.shifts for name, why in shift.reasons.items())
+    notes = (*known, *reasons)
     head = ("candidate", "as trained", *(shift.name for shift in report.shifts))
     title = "Out of distribution"
     return Table("shifts", title, head, tuple(row for _, row in rows), tuple(family for family, _ in rows), notes)
@@ -290,11 +314,8 @@ def _shifts(report: StudyReport) -> Table:
 def _cost(report: StudyReport) -> Table:
     found = [g for g in groups(report) if g.family != "solver"]
 
-    def upfront(m: Measurement) -> float:
-        return m.data_seconds + m.training_seconds + m.tuning_seconds
-
     parts: tuple[Callable[[Measurement], float], ...] = (
-        lambda m: m.data_seconds, lambda m: m.training_seconds, lambda m: m.tuning_seconds, upfront,
+        lambda m: m.data_seconds, lambda m: m.training_seconds, lambda m: m.tuning_seconds, lambda m: m.upfront_seconds,
         lambda m: m.compile_seconds,
     )  # fmt: skip
     rows = tuple(
@@ -306,4 +327,8 @@ def _cost(report: StudyReport) -> Table:
         for group in found
     )
     head = ("candidate", "parameters", "data", "training", "tuning", "together", "compile")
-    return Table("cost", "What it cost before the first run", head, rows, tuple(g.family for g in found))
+    notes = (
+        "Data, training and tuning without compiling, which is beside them. The seconds of the stages, below, are all that "
+        "passed: compiling, scoring and timing too, and all seeds.",
+    )
+    return Table("cost", "What it cost before the first run", head, rows, tuple(g.family for g in found), notes)

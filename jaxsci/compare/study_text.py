@@ -20,9 +20,11 @@ from jaxsci.compare.study_tables import (
     short,
     solver_name,
     tables,
+    together,
 )  # fmt: skip
 
 WIDTH = 120  # columns of a terminal
+_EVEN = "1.0"
 _NAME = 34  # of them for the first column, at most
 
 
@@ -61,15 +63,31 @@ def study_text(report: StudyReport) -> str:
 
 
 def lead(report: StudyReport) -> tuple[str, ...]:
-    """One or two sentences: is a surrogate worth it, judged at the largest batch."""
+    """One to three sentences: is a surrogate worth it, judged at the largest batch, and does a plain baseline do better."""
     judged = _at_largest_batch(report)
     if not judged:
         return ("No surrogate was judged.",)
+    return (*_worth(report, judged), *_beaten(report, judged))
+
+
+def _beaten(report: StudyReport, judged: list[Verdict]) -> tuple[str, ...]:
+    """By the best of the plain baselines."""
+    plain = [m for m in report.measurements if m.family == "baseline" and math.isfinite(m.error)]
+    best = min(plain, key=lambda m: m.error, default=None)
+    beaten = [] if best is None else [v.name for v in judged if v.error.value > best.error]
+    if best is None or not beaten:
+        return ()
+    who = together(beaten) if len(beaten) < len(judged) or len(judged) == 1 else "every surrogate"
+    return (f"The baseline {best.name!r} ({percent(best.error)}) errs less than {who}.",)
+
+
+def _worth(report: StudyReport, judged: list[Verdict]) -> tuple[str, ...]:
     best = min(judged, key=_rank)
     if len(judged) == 1:
         return (sentence(report, best),)
     solver = solver_name(report)
     known = [v for v in judged if v.error.value > report.truth_error and not math.isnan(v.break_even.value)]
+    known = [v for v in known if not _even(report, v)]
     paying = [v.name for v in known if math.isfinite(v.break_even.value)]
     if not paying:
         verb = "pays back" if len(known) == len(judged) else "is known to pay back"
@@ -79,7 +97,7 @@ def lead(report: StudyReport) -> tuple[str, ...]:
     else:
         verb = "pays" if len(paying) == 1 else "pay"
         rest = "do not" if len(known) == len(judged) else "are not known to"
-        first = f"{_and(paying)} {verb} back against {solver} in batches of {best.batch}; the other surrogates {rest}."
+        first = f"{together(paying)} {verb} back against {solver} in batches of {best.batch}; the other surrogates {rest}."
     return first, sentence(report, best)
 
 
@@ -92,7 +110,9 @@ def others(report: StudyReport) -> tuple[str, ...]:
 def sentence(report: StudyReport, verdict: Verdict) -> str:
     """One verdict in words: who is faster at equal accuracy, and whether it pays back."""
     name, solver, ratio = verdict.name, solver_name(report), verdict.speed_ratio
+    cut = next((m.cut_short for m in report.measurements if m.name == name and m.cut_short), "")
     error, where = percent(verdict.error.value), f"batch {verdict.batch}"
+    error += f", cut short after {cut}" if cut else ""
     if math.isnan(verdict.error.value):
         return f"{name} has no error at {where}: nothing can be said of its speed."
     if math.isinf(verdict.error.value):
@@ -106,7 +126,15 @@ def sentence(report: StudyReport, verdict: Verdict) -> str:
             f"at {where} the study cannot tell it from {solver}, and a finer truth is needed."
         )
     pace = _pace if report.wording is TRAJECTORIES else _pace_of_values
-    return f"{pace(name, solver, error, where, ratio, verdict.censored)}; {_payback(verdict)}."
+    after = "whether it pays back cannot be told" if _even(report, verdict) else _payback(verdict)
+    return f"{pace(name, solver, error, where, ratio, verdict.censored)}; {after}."
+
+
+def _even(report: StudyReport, verdict: Verdict) -> bool:
+    """A ratio of seconds that is 1 in the digits that are told; of trajectories its interval says so."""
+    ratio = verdict.speed_ratio.value
+    known = math.isfinite(ratio) and ratio > 0 and report.wording is VALUES
+    return known and number(max(ratio, 1 / ratio)) == _EVEN
 
 
 def _pace_of_values(name: str, solver: str, error: str, where: str, ratio: Interval, censored: str) -> str:
@@ -114,7 +142,10 @@ def _pace_of_values(name: str, solver: str, error: str, where: str, ratio: Inter
     if not (math.isfinite(ratio.value) and ratio.value > 0):
         return f"{name} errs by {error}; its time at {where} cannot be compared with that of {solver}"
     faster = ratio.value >= 1
-    pace = f"{number(ratio.value if faster else 1 / ratio.value)} times {'faster' if faster else 'slower'}"
+    size = number(max(ratio.value, 1 / ratio.value))
+    if size == _EVEN:
+        return f"{name} errs by {error}, and at {where} is as fast as {solver}, within what can be timed"
+    pace = f"{size} times {'faster' if faster else 'slower'}"
     bound = {"above": "at least " if faster else "at most "}.get(censored, "")
     than = f"{solver}, which errs more" if censored == "above" else f"{solver} at that error or a smaller one"
     return f"{name} errs by {error}, and at {where} is {bound}{pace} than {than}"
@@ -174,12 +205,11 @@ def _rank(verdict: Verdict) -> tuple[float, ...]:
     return big(verdict.break_even.value), -(0.0 if math.isnan(ratio) else ratio), big(verdict.error.value)
 
 
-def _and(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def truth_text(report: StudyReport) -> str:
     """What the errors are measured against, and how good it is."""
+    if report.wording is VALUES and any(m.family == "solver" and m.error == 0 for m in report.measurements):
+        known = f"; it errs by {percent(report.truth_error)}" if report.truth_error > 0 else ""
+        return f"{report.truth}, which is its own truth and has no error beside it{known}."
     return f"{report.truth}; its own error is {percent(report.truth_error)}."
 
 

@@ -91,14 +91,16 @@ def study_of_file(path: str | Path) -> Study:
       ((12, 16, 24, 32, 48), (8,))
     """
     path, table = Path(path), read_table(path)
+    table.setdefault("name", path.stem)
     try:
-        family = family_of(table)
         rest = dict(table["study"])
+        from_files = all(isinstance(rest.get(name), str) for name in ("data", "scored"))
+        family = family_of(table, random=not from_files or bool(table.get("shifts")))
         solvers = {
             k: _made(Spectral, rest.pop(k), f"[study] {k}") for k in ("truth", "data") if isinstance(rest.get(k), dict)
         }
         solvers |= {k: str(path.parent / rest.pop(k)) for k in ("data", "scored") if isinstance(rest.get(k), str)}
-        given = {"name": table.get("name", path.stem), "family": family, "surrogates": surrogates_of(table)}
+        given = {"name": table["name"], "family": family, "surrogates": surrogates_of(table)}
         given |= {"baselines": baselines_of(table), "shifts": _shifts(table)} | solvers
         with _named("[study]"):
             return _made(Study, given | {k: v for k, v in rest.items() if k not in given}, "[study]")
@@ -125,8 +127,10 @@ def _shifts(table: Mapping[str, Any]) -> tuple[Shifted, ...]:
                     axis: ends if axis == "t" else [ends[0], ends[0] + box * (ends[1] - ends[0])]
                     for axis, ends in problem["domain"].items()
                 }
-            with _named(where):
+            try:
                 family = family_of(dict(table) | {"problem": problem, "starts": _wider(table.get("starts", {}), box)})
+            except StudyFileError as error:
+                raise StudyFileError(f"{where}: {str(error).removeprefix('[problem]: ')}") from None
         own = {"family": family, "scale": box} | rest
         made.append(_made(Shifted, {"name": name} | own, where))
     return tuple(made)
@@ -140,7 +144,7 @@ def _wider(starts: Mapping[str, Any], box: int) -> dict[str, Any]:
     }
 
 
-def family_of(table: Mapping[str, Any]) -> Callable[[Key], Problem]:
+def family_of(table: Mapping[str, Any], *, random: bool = True) -> Callable[[Key], Problem]:
     """``key -> Problem`` from the sections [problem] and [starts] of a file.
 
     [problem] is ``catalogue = "burgers"`` with ``coefficients``, or ``equation`` (a formula, or a list of them), ``unknowns``,
@@ -148,6 +152,8 @@ def family_of(table: Mapping[str, Any]) -> Callable[[Key], Problem]:
     ``initial`` (formulas) and ``boundary`` ("periodic", or ``{dirichlet = 0}``, ``{neumann = 0}``). [starts] has, for an unknown,
     a kind of random field and its options, ``u = {kind = "random_fourier_series", cutoff = 5}``.
 
+    Args:
+      random: whether runs are drawn, so that they must differ; all those of a study may come from files.
     Raises:
       StudyFileError: naming the section and the entry.
     """
@@ -155,9 +161,9 @@ def family_of(table: Mapping[str, Any]) -> Callable[[Key], Problem]:
     ranges, fixed = _coefficients(section.pop("coefficients", {}))
     middle = fixed | {name: (low + high) / 2 for name, (low, high) in ranges.items()}
     with _named("[problem]"):
-        problem = _problem(section, middle)
+        problem = _problem({"name": table.get("name", "equation")} | section, middle)
     starts = {name: _start(name, start, problem) for name, start in table.get("starts", {}).items()}
-    if not starts and not ranges:
+    if random and not starts and not ranges:
         raise StudyFileError(
             "[starts]: every run would be the same; give a random start, as u = {kind = 'random_fourier_series', cutoff = 5}, or "
             "an interval for a coefficient."
@@ -198,6 +204,7 @@ def _coefficients(given: Any) -> tuple[dict[str, tuple[float, float]], dict[str,
 def _problem(section: dict[str, Any], coefficients: dict[str, float]) -> Problem:
     name = section.pop("catalogue", None)
     if name is not None:
+        section.pop("name")
         if name not in CATALOGUE:
             raise StudyFileError(f"[problem]: {unknown_name('problem', str(name), sorted(CATALOGUE))}")
         _nothing_left("[problem]", section, ("catalogue", "coefficients"))
@@ -234,6 +241,8 @@ def _boundary(axis: str, value: Any) -> Any:
 def _start(unknown: str, given: Any, problem: Problem) -> Callable[[Key], Any]:
     options = dict(given) if isinstance(given, dict) else {}
     kind = options.pop("kind", None)
+    if kind is None:
+        raise StudyFileError(f"[starts]: {unknown} needs a kind, one of {', '.join(STARTS)}.")
     if kind not in STARTS:
         raise StudyFileError(f"[starts]: {unknown} needs {unknown_name('kind', str(kind), STARTS)}")
     draw = getattr(random_fields, kind)
@@ -258,6 +267,8 @@ def surrogates_of(table: Mapping[str, Any]) -> dict[str, Any]:
         if "corrects" in rest:
             own["corrects"] = _made(Spectral, rest.pop("corrects"), f"{where} corrects")
         kind = rest.pop("network", None)
+        if kind is None:
+            raise StudyFileError(f"{where}: network is missing; there are {', '.join(NETWORKS)}.")
         if kind not in NETWORKS:
             raise StudyFileError(f"{where}: {unknown_name('network', str(kind), NETWORKS)}")
         network = _made(getattr(networks, kind), rest, where)
@@ -271,6 +282,8 @@ def baselines_of(table: Mapping[str, Any]) -> dict[str, Any]:
     for name, section in table.get("baselines", {}).items():
         rest = dict(section)
         kind = rest.pop("kind", None)
+        if kind is None:
+            raise StudyFileError(f"[baselines.{name}]: kind is missing; there are {', '.join(BASELINES)}.")
         if kind not in BASELINES:
             raise StudyFileError(f"[baselines.{name}]: {unknown_name('kind', str(kind), BASELINES)}")
         made[name] = _made(getattr(surrogates, kind), rest, f"[baselines.{name}]")
@@ -283,6 +296,9 @@ def _made(kind: Any, given: Any, where: str) -> Any:
         raise StudyFileError(f"{where}: arguments by name are needed, got {given!r}.")
     known = [field.name for field in dataclasses.fields(kind)]
     _nothing_left(where, {k: v for k, v in given.items() if k not in known}, known)
+    needed = [f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING]
+    if missing := [name for name in needed if name not in given]:
+        raise StudyFileError(f"{where}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.")
     with _named(where):
         return kind(**{name: _static(value) for name, value in given.items()})
 

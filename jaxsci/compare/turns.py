@@ -16,10 +16,11 @@ _SHORT = 0.01  # seconds below which a program is timed several times in a row
 
 
 class Timing(NamedTuple):
-    """Seconds of one run, the least of several rounds."""
+    """Seconds of one run, the least of several rounds; `scatter` is by which share that of half the rounds is above it (wall)."""
 
     wall: float
     cpu: float
+    scatter: float = 0.0
 
 
 @dataclasses.dataclass
@@ -32,6 +33,7 @@ class Clocked:
     wall: float = math.inf
     cpu: float = math.inf
     latest: int = 0  # the round in which the minimum of the wall time fell by more than a hundredth
+    halves: list[float] = dataclasses.field(default_factory=lambda: [math.inf, math.inf])  # of even rounds, and of odd ones
 
     def once(self, round_: int) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -43,10 +45,12 @@ class Clocked:
         if wall < 0.99 * self.wall:
             self.latest = round_
         self.wall, self.cpu = min(self.wall, wall), min(self.cpu, cpu)
+        self.halves[round_ % 2] = min(self.halves[round_ % 2], wall)
 
     @property
     def least(self) -> Timing:
-        return Timing(self.wall, self.cpu)
+        known = self.wall > 0 and math.isfinite(max(self.halves))
+        return Timing(self.wall, self.cpu, max(self.halves) / self.wall - 1 if known else 0.0)
 
 
 def clocked(run: Callable[[], Any], runs: float) -> Clocked:

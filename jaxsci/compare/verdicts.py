@@ -1,7 +1,8 @@
 """What a surrogate is worth against a ladder of solver rungs: ratios at equal error and at equal time, and the break-even.
 
 With E_j the mean error over starts of rung j and T_j its seconds per trajectory, the front is the set of rungs that no cheaper
-one beats. Between neighbours of the front log T is linear in log E: the solver at a resolution in between.
+one beats. Between neighbours of the front log T is linear in log E: the solver at a resolution in between. A rung without any
+error (it is the truth itself) has no neighbours: there is nothing between it and the next.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def seconds_at_error(errors: np.ndarray, seconds: np.ndarray, error: np.ndarray)
     below = (k == 0) | ~np.isfinite(upper)
     before = _first_with(least, np.where(np.isfinite(upper), upper, least[..., 0]))
     low, high = _log(_take(least, k)), _log(np.where(np.isfinite(upper), upper, 1.0))
-    share = (high - _log(error)) / np.where(high > low, high - low, 1.0)
+    share = np.where(
+        _take(least, k) == 0, 1.0, (high - _log(np.where(below, 1.0, error))) / np.where(high > low, high - low, 1.0)
+    )
     between = np.exp((1 - share) * np.log(times[before]) + share * np.log(times[k]))
     value = np.where(above, times[_first_with(least, least[..., -1])], np.where(below, times[k], between))
     return Matched(value, np.where(above, 1, np.where(below, -1, 0)))
@@ -88,9 +91,10 @@ def error_at_seconds(errors: np.ndarray, seconds: np.ndarray, at: float) -> np.n
     until = np.where(better.any(axis=-1), np.argmax(better, axis=-1), from_)
     start, end = np.log(times[from_]), np.log(times[until])
     share = np.where(end > start, (math.log(at) - start) / np.where(end > start, end - start, 1.0), 0.0)
+    share = np.where(_take(least, until) == 0, 0.0, share)
     safe = np.where(np.isfinite(here), here, 1.0)
     value = np.exp((1 - share) * _log(safe) + share * _log(np.where(np.isfinite(here), _take(least, until), 1.0)))
-    return np.where(np.isfinite(here), value, np.nan)
+    return np.where(here == 0, 0.0, np.where(np.isfinite(here), value, np.nan))
 
 
 def judge(
@@ -109,8 +113,9 @@ def judge(
     - break-even: N* = (data + training + tuning) / (T_solver(E_surrogate) - T_surrogate), infinite where the surrogate is not
       faster: the trajectories after which what was spent before the first one has been saved.
 
-    Errors are means over starts, and over the seeds of the surrogate. The bounds are percentiles 5 and 95 of a bootstrap: the
-    starts are drawn anew with replacement, the same for the surrogate and for every rung. Times are minima, and not drawn.
+    Errors are means over starts; of the seeds of a surrogate the median counts, of their errors as of what was spent on them. The
+    bounds are percentiles 5 and 95 of a bootstrap: the starts, the same for the surrogate and for every rung, and the seeds are
+    drawn anew with replacement. Times are minima, and not drawn.
 
     Where the ladder does not reach the error of the surrogate, `Verdict.censored` says on which side, and ratio and break-even
     are bounds: "below" at most and at least, "above" at least and at most.
@@ -148,19 +153,23 @@ def judge(
     untimed = [m.name for m in (*surrogate, *ladder) if batch not in m.seconds]
     if untimed:
         raise ValueError(f"judge: {untimed[0]} was not timed at batch {batch}; there is {sorted(surrogate[0].seconds)}.")
-    own = float(np.mean([m.seconds[batch] for m in surrogate]))
-    upfront = float(np.mean([m.data_seconds + m.training_seconds + m.tuning_seconds for m in surrogate]))
+    own = float(np.median([m.seconds[batch] for m in surrogate]))
+    upfront = float(np.median([m.upfront_seconds for m in surrogate]))
     seconds = np.array([m.seconds[batch] for m in ladder])
     rungs = _known(np.stack([m.errors for m in ladder]))
-    errors = _known(np.mean(_known(np.stack([m.errors for m in surrogate])), axis=0))
-    draws = np.random.default_rng(seed).integers(0, len(errors), (resamples, len(errors)))
-    drawn = np.concatenate([np.arange(len(errors))[None], draws])  # the first is the sample itself
-    error = np.mean(errors[drawn], axis=-1)
+    errors = _known(np.stack([m.errors for m in surrogate]))  # [seeds, starts]
+    generator = np.random.default_rng(seed)
+    drawn, members = (  # the first is the sample itself
+        np.concatenate([np.arange(n)[None], generator.integers(0, n, (resamples, n))]) for n in errors.shape[::-1]
+    )
+    means = np.stack([np.mean(of[drawn], axis=-1) for of in errors], axis=-1)  # [1 + resamples, seeds]
+    error = _median(np.take_along_axis(means, members, axis=-1))
     if not math.isfinite(error[0]):
         unknown, never = Interval(math.nan, math.nan, math.nan), Interval(math.inf, math.inf, math.inf)
         return Verdict(name, batch, _interval(error), unknown, "below", unknown, never, upfront)
     ladders = np.mean(rungs[:, drawn], axis=-1).T  # [1 + resamples, rungs]
     matched = seconds_at_error(ladders, seconds, error)
+    matched = matched._replace(seconds=np.where(np.isfinite(error), matched.seconds, 0.0))  # who blew up saves nothing
     gain = matched.seconds - own
     break_even = np.where(gain > 0, upfront / np.where(gain > 0, gain, 1.0), np.inf)
     pays = _interval(break_even)
@@ -169,7 +178,8 @@ def judge(
         pays = pays._replace(high=math.inf)
     elif censored == "above":
         pays = pays._replace(low=0.0) if math.isfinite(pays.value) else Interval(math.nan, 0.0, math.inf)
-    ratio = error / error_at_seconds(ladders, seconds, own)
+    theirs = error_at_seconds(ladders, seconds, own)
+    ratio = np.where(theirs == 0, np.inf, error / np.where(theirs == 0, 1.0, theirs))
     return Verdict(
         name, batch, _interval(error), _interval(matched.seconds / own), censored, _interval(ratio), pays, upfront
     )
@@ -182,6 +192,12 @@ def _front(errors: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndar
         raise ValueError("the ladder has no rung with a finite error, or seconds that are not positive.")
     order = np.argsort(seconds, kind="stable")
     return seconds[order], np.minimum.accumulate(errors[..., order], axis=-1)
+
+
+def _median(errors: np.ndarray) -> np.ndarray:
+    """Over the last axis; of two in the middle that are infinite, infinite."""
+    middle = np.sort(errors, axis=-1)[..., (errors.shape[-1] - 1) // 2 : errors.shape[-1] // 2 + 1]
+    return np.mean(middle, axis=-1)
 
 
 def _known(errors: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -39,6 +40,8 @@ def basis_partials(problem: Any, basis: Callable[..., Any], points: Mapping[str,
     """
     equation = _equation(problem)
     coordinates = tuple(getattr(problem, "coordinates", equation.coordinates))
+    if not isinstance(points, Mapping):
+        raise TypeError(f"points are columns by coordinate, {{{coordinates[0]!r}: [m], ...}}, got {type(points).__name__}.")
     check_keys("coordinate", points, coordinates, complete=True)
     wanted = equation.partials | {(name, "") for name in equation.unknowns}
     return partials_of(basis, equation.unknowns, coordinates, points, wanted)
@@ -59,6 +62,11 @@ def partials_of(
         return {unknowns[0]: jnp.asarray(value)}
 
     columns = tuple(jnp.asarray(points[c]) for c in coordinates)
+    for name, value in jax.eval_shape(by_unknown, *(c[0] for c in columns)).items():
+        if len(value.shape) != 1:
+            raise ValueError(
+                f"the basis must return [N] for {name} at ONE point, the values of N functions; got {value.shape}."
+            )
     indices = {letters: multi_index(letters, tuple(coordinates)) for _, letters in wanted}
     values = partial_derivatives(by_unknown, columns, sorted(set(indices.values())))
     out = {(name, letters): values[indices[letters]][name] for name, letters in sorted(wanted)}

@@ -95,7 +95,7 @@ class BoxExperts:
       weight: of the conditions, as in `pde_constraint`.
       floor: as in `equation_rows`.
     Raises:
-      KeyError, ValueError: an axis has no number of points, or one that is not a positive integer.
+      KeyError, ValueError: an axis has no number of points, or one that is not a positive integer; fewer points than functions.
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
       >>> heat = js.problems.heat()
@@ -118,6 +118,11 @@ class BoxExperts:
             check_keys("points along", self.points, self.problem.coordinates, complete=True)
         if any(not is_whole(n) or n < 1 for n in self.counts):
             raise ValueError(f"BoxExperts: the numbers of points must be positive integers, got {self.points!r}.")
+        if math.prod(self.counts) < self.size:
+            raise ValueError(
+                f"BoxExperts: {' x '.join(map(str, self.counts))} points of a box cannot hold N = {self.size} functions; give "
+                "one more along each axis than the degree there, at least."
+            )
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -17,8 +17,9 @@ class GradientCheck(NamedTuple):
     Attributes:
       errors: by number of the constraint, as ``.A``, and ``y``: |derivative - difference| over the largest entry of either.
       adjoint: |<g, J d> - <J^T g, d>| over the size of its terms: that the vjp is the transpose of the jvp.
-      degenerate: members of the batch whose active inequalities differ on the two sides: no derivative exists there, and
-        they are left out of `errors`;  [...]. Two bounds that are one number are moved apart, which crosses them: there too.
+      degenerate: members of the batch whose active inequalities differ on the two sides, or which have no solution on one of
+        them: no derivative exists there, and they are left out of `errors`;  [...]. Two bounds that are one number are moved
+        apart, which crosses them: there too.
       good: whether the errors of the other members are what finite differences can be expected to leave.
     """
 
@@ -49,6 +50,7 @@ def check_gradient(
       True
     """
     y = jnp.asarray(y)
+    y = y if jnp.issubdtype(y.dtype, jnp.floating) else y.astype(jnp.result_type(float))
     if y.dtype != jnp.float64:
         raise ValueError(f"check_gradient: differences need float64, got {y.dtype}; switch x64 on (jax_enable_x64).")
     key = jax.random.key(0) if key is None else key
@@ -70,7 +72,8 @@ def check_gradient(
         point = lambda chosen: solve(numbers | chosen)[0]  # noqa: E731
         tangent = jax.jvp(point, (chosen,), (directions,))[1]
         above, below = (solve(along(numbers, directions, size)) for size in (step, -step))
-        return tangent, (above[0] - below[0]) / (2 * step), _differs(above[1].active, below[1].active, batch)
+        jumped = _differs(above[1].active, below[1].active, batch) | ~(above[1].converged & below[1].converged)
+        return tangent, (above[0] - below[0]) / (2 * step), jumped
 
     errors, degenerate = {}, np.zeros(batch, bool)
     axes = tuple(range(-constraint.event_ndim, 0))

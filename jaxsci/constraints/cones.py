@@ -20,7 +20,7 @@ class SecondOrderCone(Constraint):
     polar cone), else  (slope s u / |u|, s).  A slope other than one is a cone of friction, or of an opening angle.
 
     Args:
-      slope: ``[...]``, positive.
+      slope: ``[...]``, positive; where it is negative the set is empty.
     Reference:
       Fukushima, Luo and Tseng (2002), "Smoothing functions for second-order-cone complementarity problems", SIAM J. Optim. 12.
     Example:

@@ -41,7 +41,7 @@ class ProjectionInfo(NamedTuple):
     Attributes:
       converged: whether the point satisfies the constraint to the tolerance, and is the nearest that does;  [...]
       status: CONVERGED 0, MAX_STEPS 1, INFEASIBLE 2, NOT_FINITE 3, SADDLE 4; `STATUS` has the sentences;  [...]
-      residual: the largest violation, in the constraint's own units;  [...]
+      residual: the largest violation, in the constraint's own units, infinite where the point to project is not finite;  [...]
       steps: iterations taken, 0 for closed forms;  [...]
       active: which inequalities hold with equality: -1 at the lower, 1 at the upper, 0 between, 2 where both are one number; None
         without any.
@@ -125,20 +125,24 @@ class Constraint(abc.ABC):
         # Zeros in place of what cannot be projected: a NaN in one member must not reach another, nor a gradient.
         point, info = self.nearest(select(finite, y, jnp.zeros_like(y)), tol, max_steps, warm)
         status = jnp.where(finite, info.status, NOT_FINITE)
-        return point, info._replace(status=status, converged=status == CONVERGED)
+        residual = jnp.where(finite, info.residual, jnp.inf)
+        return point, info._replace(status=status, converged=status == CONVERGED, residual=residual)
 
     def check(self, x: Any, tol: float | None = None) -> Any:
         """`x` itself, where it satisfies the constraint.
 
         Args:
           x: points with values, ``[..., *event]``.
-          tol: the largest violation that passes; by default 1e-9 in float64 and 1e-5 in float32.
+          tol: the largest violation that passes; by default 1e-9 in float64 and 1e-5 in float32, times the largest entry of the
+            point where that is above one.
         Raises:
           ValueError: naming the members of the batch that violate the constraint, and by how much.
         """
         x = _floating(x, self.event_ndim, type(self).__name__)
-        tol = (1e-9 if x.dtype == jnp.float64 else 1e-5) if tol is None else tol
         violation = np.asarray(self.violation(x))
+        if tol is None:
+            entries = np.abs(np.asarray(x)).max(axis=tuple(range(-self.event_ndim, 0)), initial=1.0)
+            tol = (1e-9 if x.dtype == jnp.float64 else 1e-5) * np.where(np.isfinite(entries), entries, 1.0)
         bad = np.argwhere(~(violation <= tol))  # a NaN is bad
         if len(bad):
             where = (
@@ -148,8 +152,8 @@ class Constraint(abc.ABC):
             )
             worst = float(np.max(np.where(np.isnan(violation), np.inf, violation)))
             raise ValueError(
-                f"{type(self).__name__}: violated{where}, by {worst:.2g} where {tol:.2g} passes; "
-                "project with jaxsci.constraints.project and look at info.status."
+                f"{type(self).__name__}: violated{where}, by {worst:.2g} where {np.max(tol):.2g} passes; "
+                "project with jaxsci.constraints.project and look at info.status, or give tol."
             )
         return x
 
@@ -220,6 +224,11 @@ def check_numbers(owner: str, **given: Any) -> None:
       ValueError: for NaN.
     """
     for name, value in given.items():
+        if callable(value) or isinstance(value, str) or hasattr(value, "tocoo"):
+            raise TypeError(
+                f"{owner}: {name} must be an array of real numbers, or a BCOO where a matrix is sparse (of SciPy's by "
+                f"jax.experimental.sparse.BCOO.from_scipy_sparse), got {type(value).__name__}."
+            )
         numeric = hasattr(value, "__array__") or isinstance(value, int | float | list | tuple)
         if value is None or is_traced(value) or not numeric:
             continue

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsci._checks import is_traced
 from jaxsci.constraints.constraint import INFEASIBLE, Constraint, check_numbers, closed_form, constraint
 from jaxsci.constraints.members import joined
 from jaxsci.solvers.fast_diagonal import Diagonal, apply_function, inverse_or_zero
@@ -55,6 +56,9 @@ class DivergenceFreeSpectral(Constraint):
             raise ValueError(
                 f"DivergenceFreeSpectral: lengths are those of two or three periods, as in (1.0, 2.0); got {self.lengths!r}."
             )
+
+        if known and not is_traced(self.lengths) and not (np.asarray(self.lengths, float) > 0).all():
+            raise ValueError(f"DivergenceFreeSpectral: lengths must be positive, got {self.lengths!r}.")
 
     @property
     def dims(self) -> int:

@@ -277,6 +277,11 @@ def _newton(rows: Rows, y: Any, tol: Any, start: Any, limit: Any, leave: Any, wa
             (excess, mu, step),
             (transposed(rows.matrix, excess), z - y, slope),
         )
+        # What would be given up, or ended by what rounding leaves of large multipliers, may have a proof that drowns in it.
+        lost = going & (delta == 0) & ~proof & watch & (after > tol) & (stuck | (after <= _reachable(mu, tol)))
+        proof |= jax.lax.cond(
+            lost.any(), lambda r: _farkas(rows, *_polished(rows, r)), lambda r: jnp.zeros(going.shape, bool), (new, mu, step)
+        )
         infeasible = going & (delta == 0) & (after > tol) & proof
         delta = jnp.where(infeasible, _DELTA, delta)
         stuck &= ~infeasible & watch  # before that, whoever is left gets a turn
@@ -349,6 +354,22 @@ def _farkas(rows: Rows, rays: Any, slopes: Any) -> Any:
     claimed = r * rows.right
     rounding = 1e2 * eps * (jnp.abs(claimed).sum(1) + jnp.abs(most).sum(1))
     return (claimed.sum(1) > most.sum(1) + rounding).any(0)
+
+
+def _polished(rows: Rows, rays: Any) -> tuple[Any, Any]:
+    """The rays less what has a slope where the box has no end at all, and their slopes there: zero, to rounding.
+
+    With U the columns without ends, r is a proof only where U^T r = 0: r - d with U U^T d = U U^T r is the nearest such ray.
+    """
+    free = jnp.isinf(rows.lower) & jnp.isinf(rows.upper)
+
+    def product(p: Any) -> Any:
+        return times(rows.matrix, jnp.where(free, transposed(rows.matrix, p), 0))
+
+    rays = [ray / jnp.maximum(largest(ray), jnp.finfo(ray.dtype).tiny) for ray in rays]
+    for _ in range(2):  # the second time of what rounding has left
+        rays = [r - conjugate_gradients(product, product(r), jnp.finfo(r.dtype).eps, 2 * len(r) + 10) for r in rays]
+    return tuple(rays), tuple(transposed(rows.matrix, ray) for ray in rays)
 
 
 def largest(array: Any) -> Any:

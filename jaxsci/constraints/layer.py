@@ -7,15 +7,19 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxsci.constraints.constraint import Constraint, constraint, project
+from jaxsci.constraints.constraint import NOT_FINITE, Constraint, ProjectionInfo, constraint, project
+from jaxsci.constraints.members import select
 
 
 @constraint("function")
 class Layer:
     """A function whose values satisfy a constraint:  x -> project(constraint, function(x)).
 
-    Without a function it is a layer by itself, for anything that composes callables: ``flax.nnx.Sequential(net, Layer(c))``,
-    ``flax.linen.Sequential([net, Layer(c)])``. The constraint is a pytree: its numbers can be trained or batched.
+    Without a function it is a layer by itself, for anything that composes callables: ``flax.linen.Sequential([net, Layer(c)])``,
+    ``flax.nnx.Sequential(net, flax.nnx.data(Layer(c)))`` (whose modules want to be told that there are arrays in what they hold).
+    The constraint is a pytree: its numbers can be trained or batched.
+
+    A value that is not finite stays that, so that a loss tells of it; `info` says what became of each value.
 
     Args:
       constraint: what holds.
@@ -34,12 +38,24 @@ class Layer:
     function: Callable[..., Any] | None = None
     hardness: Any = 1.0
 
+    def __post_init__(self):
+        if isinstance(self.function, Constraint) or callable(self.constraint):
+            raise TypeError("Layer: the constraint comes first, then the function, as in Layer(Simplex(), jnp.tanh).")
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        y = args[0] if self.function is None else self.function(*args, **kwargs)
-        point = project(self.constraint, y)[0]
+        y = self._before(*args, **kwargs)
+        point, info = project(self.constraint, y)
+        point = select(info.status == NOT_FINITE, jnp.full_like(point, jnp.nan), point)
         if isinstance(self.hardness, float) and self.hardness == 1:
             return point  # y + (x - y) would round
         return jnp.where(self.hardness == 1, point, y + self.hardness * (point - y))
+
+    def info(self, *args: Any, **kwargs: Any) -> ProjectionInfo:
+        """What the projection of these values tells about itself."""
+        return project(self.constraint, self._before(*args, **kwargs))[1]
+
+    def _before(self, *args: Any, **kwargs: Any) -> Any:
+        return args[0] if self.function is None else self.function(*args, **kwargs)
 
 
 def harden(step: Any, begin: int, end: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable
 from functools import partial
@@ -36,7 +37,7 @@ class Nonlinear(Constraint):
     Args:
       equality: ``h(x, data) -> [conditions]`` or a scalar, with ``x`` of shape ``[n]``; None for none.
       inequality: ``g(x, data)``, the same.
-      data: a pytree of arrays, whatever the functions take; differentiable.
+      data: a pytree of arrays, whatever the functions take; differentiable. All points share them, unless `batch_ndim` says more.
       batch_ndim: leading axes of every leaf of `data` that are a batch, which is broadcast against that of the points.
     Raises:
       TypeError: where a condition is no function of (x, data).
@@ -61,6 +62,10 @@ class Nonlinear(Constraint):
             function = getattr(self, name)
             if function is not None and not callable(function):
                 raise TypeError(f"Nonlinear: {name} must be a function of (x, data), got {function!r}.")
+            if function is not None and not _takes_two(function):
+                raise TypeError(
+                    f"Nonlinear: {name} must be a function of two arguments, (x, data); data are () where there are none."
+                )
         if self.equality is None and self.inequality is None:
             raise ValueError("Nonlinear: there is no condition; give equality=h, inequality=g, or both.")
         if not is_whole(self.batch_ndim) or self.batch_ndim < 0:
@@ -120,6 +125,16 @@ class Nonlinear(Constraint):
         points = [flat(p, p.ndim - 1) for p in points]
         result = jax.vmap(function, (0, data_axes, *(0,) * (len(points) - 1)))(points[0], over, *points[1:])
         return jax.tree.map(lambda v: v.reshape(*batch, *v.shape[1:]), result)
+
+
+def _takes_two(function: Any) -> bool:
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # of some built-in functions nothing is known
+        return True
+    return True
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

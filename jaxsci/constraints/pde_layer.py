@@ -88,6 +88,10 @@ class PDEConstraint(Constraint):
         if None not in sizes and len({shape[-1] for shape in sizes if shape}) > 1:
             raise ValueError(f"PDEConstraint: all rows must have the same N, the last axis, got {sizes}.")
 
+    def __repr__(self) -> str:
+        shapes = [f"{name}: {[jnp.shape(part.matrix) for part in getattr(self, name)]}" for name in ("rows", "exact")]
+        return f"PDEConstraint({', '.join(shapes)})"
+
     @property
     def is_linear(self) -> bool:
         return all(part.is_linear for part in self.rows)
@@ -108,6 +112,8 @@ class PDEConstraint(Constraint):
         return over_members(lambda tree: _largest(*tree), (rows, x), (event_ndims(rows), 1))
 
     def nearest(self, y: Any, tol: float | None, max_steps: int | None, warm: Any) -> tuple[Any, ProjectionInfo]:
+        if y.shape[-1] != (size := self.rows[0].size):
+            raise ValueError(f"PDEConstraint: a point has N = {size} coefficients, as its rows; got the shape {y.shape}.")
         start = y if warm is None else warm
         tol = float(jnp.finfo(y.dtype).eps) ** 0.625 if tol is None else tol
         steps = MAX_ITERATIONS if max_steps is None else max_steps

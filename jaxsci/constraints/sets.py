@@ -91,7 +91,7 @@ class Simplex(Constraint):
 
     def nearest(self, y: Any, tol: float | None, max_steps: int | None, warm: Any) -> tuple[Any, ProjectionInfo]:
         total = jnp.asarray(self.total, y.dtype)
-        empty, total = total < 0, positive_part(total)
+        empty, total = total < 0, jnp.where(total >= 0, total, 0)  # at 0 the derivative is that from above
         y = y - jax.lax.stop_gradient(jnp.max(y, axis=-1, keepdims=True))  # moves t, not x; sums then lose nothing
         descending = -jnp.sort(-jax.lax.stop_gradient(y), axis=-1)
         counts = jnp.arange(1, y.shape[-1] + 1)
@@ -100,7 +100,8 @@ class Simplex(Constraint):
         smallest = jnp.take_along_axis(*_together(descending, last), axis=-1)
         support = jax.lax.stop_gradient(y) >= smallest
         threshold = (jnp.sum(jnp.where(support, y, 0), axis=-1) - total) / jnp.sum(support, axis=-1)
-        x = jnp.where(support, positive_part(y - threshold[..., None]), 0)
+        above = y - threshold[..., None]
+        x = jnp.where(support & (above >= 0), above, 0)
         x, info = closed_form(self, x, active=-(~support).astype(int))
         return x, unless_empty(info, empty)
 
@@ -136,7 +137,7 @@ class Ball(Constraint):
 
     def nearest(self, y: Any, tol: float | None, max_steps: int | None, warm: Any) -> tuple[Any, ProjectionInfo]:
         radius = jnp.asarray(self.radius, y.dtype)
-        empty, radius = radius < 0, positive_part(radius)
+        empty, radius = radius < 0, jnp.where(radius >= 0, radius, 0)  # at 0 the derivative is that from above
         center, distance = self._distance(y)
         outside = distance > radius
         scale = radius / jnp.where(outside, distance, 1)

@@ -9,8 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxsci._checks import check_keys, is_whole
+from jaxsci._checks import check_keys, is_traced, is_whole
 
 
 def _layout(shape: tuple[int, ...], axes: Sequence[str], split: Mapping[str, int], trailing: int) -> tuple[int, list[int]]:
@@ -101,6 +102,8 @@ def partition_of_unity(points: Any, edges: Any, overlap: Any) -> Any:
       overlap: the width of the passage around each edge.
     Returns:
       ``[K, ...]``; window k is zero outside (edges[k - 1] - overlap / 2, edges[k] + overlap / 2).
+    Raises:
+      ValueError: edges that are nearer to each other than the overlap, or an overlap that is not positive.
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
       >>> weights = js.constraints.partition_of_unity(jnp.linspace(0.0, 1.0, 5), [0.5], 0.5)
@@ -109,6 +112,13 @@ def partition_of_unity(points: Any, edges: Any, overlap: Any) -> Any:
     """
     points = jnp.asarray(points)
     edges = jnp.asarray(edges, points.dtype)
+    if not is_traced(edges) and not is_traced(overlap):
+        gaps = np.diff(np.asarray(edges, float))
+        if not (np.asarray(overlap) > 0 and (gaps >= overlap).all()):
+            raise ValueError(
+                "partition_of_unity: edges must increase by the overlap or more, which is positive; got edges "
+                f"{np.asarray(edges).tolist()} and overlap {overlap}."
+            )
     passage = jnp.clip((points - edges.reshape(-1, *(1,) * points.ndim)) / overlap + 0.5, 0.0, 1.0)
     safe = jnp.clip(passage, 0.01, 0.99)  # beyond, the step is 0 or 1 to forty digits
     step = jax.nn.sigmoid(1 / (1 - safe) - 1 / safe)

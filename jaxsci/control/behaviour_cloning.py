@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -60,8 +61,12 @@ def behaviour_cloning(
     rows = data.cost.shape[0]
     if weights is None:
         weights = jnp.ones(rows, data.cost.dtype)
-    if jnp.shape(weights) != (rows,) or bool(jnp.any(jnp.asarray(weights) < 0)):
-        raise ValueError(f"behaviour_cloning: weights are {rows} numbers >= 0, one a row; got shape {jnp.shape(weights)}.")
+    if jnp.shape(weights) != (rows,):
+        raise ValueError(f"behaviour_cloning: weights are {rows} numbers, one a row; got shape {jnp.shape(weights)}.")
+    known = np.asarray(weights)
+    if not (np.isfinite(known).all() and (known >= 0).all() and known.any()):
+        raise ValueError("behaviour_cloning: weights are finite and >= 0, and not all of them 0.")
+    _check_actions(policy, params, data)
     optimiser = optimiser or optax.adam(optax.cosine_decay_schedule(3e-3, iterations))
 
     weights = jnp.asarray(weights)
@@ -79,6 +84,17 @@ def behaviour_cloning(
     params = jax.tree.map(jnp.asarray, params)
     (params, _), history = in_chunks(iteration, (params, optimiser.init(params)), iterations, progress)
     return PolicySearch(params, history, 0)
+
+
+def _check_actions(policy: Callable[..., Any], params: Any, data: Transitions) -> None:
+    """A deterministic policy's actions have the shapes of the data's: nothing is broadcast."""
+    if callable(getattr(policy, "log_prob", None)):
+        return
+    observation, logged = jax.tree.map(lambda leaf: leaf[0], (data.observation, data.action))
+    ours = jax.eval_shape(lambda: policy(params, observation))
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (ours, logged)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"behaviour_cloning: the policy's actions have shape {shapes[0]}, those of the data {shapes[1]}.")
 
 
 def misfit(policy: Callable[..., Any], params: Any, observation: Any, action: Any) -> Any:

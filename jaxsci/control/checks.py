@@ -21,6 +21,27 @@ def check_counts(who: str, least: int = 1, **counts: Any) -> None:
             raise ValueError(f"{who}: {name} is a whole number >= {least}, got {value!r}.")
 
 
+def check_derivative(who: str, task: Any, policy: Any, params: Any) -> None:
+    """The policy's actions are real numbers: whole ones have no derivative, and what is trained by one would never move."""
+    for leaf in jax.tree.leaves(task.spaces(policy, params)[2]):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            raise ValueError(
+                f"{who}: an action of dtype {leaf.dtype} has no derivative. Use js.control.ppo, or a policy whose actions are "
+                "rounded with a derivative (js.control.round_through)."
+            )
+
+
+def check_range(who: str, low: float, high: float, *, open_low: bool = False, **numbers: Any) -> None:
+    """Numbers that are known here lie between two ends, which belong to the range (the lower one unless `open_low`)."""
+    for name, value in numbers.items():
+        if is_traced(value):
+            continue
+        known = np.asarray(value, float)
+        if not np.all((known > low if open_low else known >= low) & (known <= high)):
+            ends = f"{'above' if open_low else 'from'} {low:g}" + (f" to {high:g}" if np.isfinite(high) else "")
+            raise ValueError(f"{who}: {name} is a number {ends}, got {value!r}.")
+
+
 def check_options(who: str, options: Mapping[str, Any], known: Iterable[str]) -> None:
     """Every option that is handed on exists."""
     known = list(known)

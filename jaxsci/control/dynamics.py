@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsci._checks import is_whole
-from jaxsci.control.calling import call, is_random
+from jaxsci._checks import is_traced, is_whole
+from jaxsci.control.calling import call, check_arguments, is_random
 from jaxsci.problems import Problem, stepper
 
 _UNROLLED = 2  # substeps that are written out; more are a loop, which compiles in no time
@@ -32,7 +32,8 @@ def ode(field: Callable[..., Any], dt: Any, *, solver: Any = "rk4", substeps: in
         steps of a fixed size; Newton's iterations end at eps^(2/3) where their tolerances are not given.
       substeps: of the solver within a step.
     Raises:
-      ValueError: an unknown solver or a bad number of substeps.
+      ValueError: an unknown solver, a bad number of substeps, a step that is not positive.
+      TypeError: a field that takes other arguments.
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
       >>> decay = js.control.ode(lambda rate, s, a: a - rate * s, dt=0.1)
@@ -41,6 +42,9 @@ def ode(field: Callable[..., Any], dt: Any, *, solver: Any = "rk4", substeps: in
     """
     if not is_whole(substeps) or substeps < 1:
         raise ValueError(f"ode: substeps is a whole number >= 1, got {substeps!r}.")
+    if not is_traced(dt) and not (np.isfinite(dt) and dt > 0):
+        raise ValueError(f"ode: dt, the length of a step, is a number above 0, got {dt!r}.")
+    check_arguments("ode: the field", field, ("parameters", "state", "action"))
     if solver == "rk4":
 
         def step(parameters, state, action):
@@ -146,7 +150,25 @@ def actuated(problem: Problem, method: Any, shapes: Mapping[str, Any] | Any) -> 
 
 
 def pushed(parameters: Actuated, state: Any, action: Any, *, substeps: int = 1) -> Any:
-    """The dynamics of an `Actuated` equation: `substeps` steps of its stepper with the action held."""
+    """The dynamics of an `Actuated` equation: `substeps` steps of its stepper with the action held.
+
+    Args:
+      parameters: from `actuated`; its ``stepper.initial()`` is the problem's start, ``stepper.encode(fields)`` that of fields
+        ``[evolved fields, *space]``, and ``stepper.decode(state)`` the fields of a state: what costs are made of.
+      state: of the stepper.
+      action: ``[actuators]``.
+      substeps: of the stepper in one step of the task.
+    Raises:
+      ValueError: another number of actions or substeps.
+      TypeError: a state that is none of the stepper's.
+    """
+    if not is_whole(substeps) or substeps < 1:
+        raise ValueError(f"pushed: substeps is a whole number >= 1, got {substeps!r}.")
+    own = jax.eval_shape(parameters.stepper.initial) if isinstance(state, jax.Array | np.ndarray) else state
+    if jax.tree.structure(own) != jax.tree.structure(state):
+        raise TypeError("pushed: the state is the stepper's: begin with p.stepper.initial(), or p.stepper.encode(fields).")
+    if jnp.shape(action) != parameters.shapes.shape[:1]:
+        raise ValueError(f"pushed: an action has {parameters.shapes.shape[0]} actuators, got shape {jnp.shape(action)}.")
     force = jnp.tensordot(action, parameters.shapes, axes=1)
     push = parameters.stepper.push(force)
     if substeps == 1:

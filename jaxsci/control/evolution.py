@@ -19,12 +19,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from jaxsci._types import Key, Progress
-from jaxsci.control.checks import check_counts
+from jaxsci.control.checks import check_counts, check_range
 from jaxsci.control.objective import objective
 from jaxsci.control.policy_gradient import PolicySearch, counted, in_chunks
 from jaxsci.control.task import Task
@@ -136,6 +137,7 @@ def _evolve(
     rate,
 ):
     _check(name, iterations, population, batch, params)
+    check_range(name, 0, np.inf, open_low=True, deviation=deviation)
     params = jax.tree.map(jnp.asarray, params)
     mean, back = ravel_pytree(params)
     loss = objective(task, policy, batch=batch, constraints=constraints, has_aux=True)

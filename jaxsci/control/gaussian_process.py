@@ -66,8 +66,16 @@ class Regression(NamedTuple):
     def predict(self, at: Any) -> tuple[Any, Any]:
         """Mean ``[m]`` or ``[m, outputs]`` and variance ``[m]`` of the function at inputs ``[m]`` or ``[m, axes]``. The variance
         of an observation there is larger by noise^2.
+
+        Raises:
+          ValueError: inputs of another number of axes.
         """
         at = _columns(at)
+        if at.ndim != 2 or at.shape[1] != self.inputs.shape[1]:
+            raise ValueError(
+                f"predict: this process was given inputs of {self.inputs.shape[1]} axes, [m, {self.inputs.shape[1]}]; got "
+                f"{list(at.shape)}."
+            )
         cross = self.kernel.covariance(self.inputs, at)
         half = solve_triangular(self.cholesky, cross, lower=True)
         variance = self.kernel.amplitude**2 - jnp.sum(half**2, axis=0)

@@ -171,11 +171,18 @@ def _problems(task, costs, values, gradient, by_state, by_action, lyapunov) -> t
         )
     norms = _norms(by_state)
     end = np.maximum(norms[:, -1:], np.finfo(norms.dtype).tiny)
-    if not found and np.max(norms / end) > _EXPLODED:
+    if not found and np.any(norms) and np.max(norms / end) > _EXPLODED:
         member, step = np.unravel_index(np.argmax(norms / end), norms.shape)
         found.append(
             f"{task.name}: the derivative by the state of member {member} grows to {norms[member, step]:.1e} at step {step}, "
             f"from {norms[member, -1]:.1e} at the end: clip gradients, shorten the horizon or truncate."
+        )
+    leaves = jax.tree.leaves(gradient)
+    if not found and leaves and all(not np.any(leaf) for leaf in leaves):
+        found.append(
+            f"{task.name}: the gradient by params is exactly zero: on the way from them to the cost something has no derivative "
+            "(whole numbers, round, sign, a comparison, a draw of agents), or nothing depends on them. Round with a derivative "
+            '(jaxsci.control.through), take gradient="score", or a surrogate by gradient="mixed".'
         )
     return tuple(found)
 

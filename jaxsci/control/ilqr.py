@@ -34,6 +34,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from jaxsci._checks import unknown_name
+from jaxsci.control.calling import is_random
 from jaxsci.control.checks import check_counts, flat_bounds
 from jaxsci.control.flat_task import flat_task
 from jaxsci.control.policies import sequence
@@ -94,7 +95,8 @@ def ilqr(
     """A locally optimal plan from one state; jit, vmap, jvp, vjp and hessian go through it.
 
     Args:
-      task: deterministic, without `terminated` (an end that depends on the state has no derivative) and `constraint`.
+      task: whose dynamics do not draw, without `terminated` (an end that depends on the state has no derivative) and
+        `constraint`.
       actions: where to begin, with the horizon as leading axis; the shapes and dtype of the plan.
       state: the first state; ``task.init`` by default.
       parameters: instead of the task's.
@@ -299,8 +301,12 @@ def _checked(task, actions, state, parameters, curvature, max_steps):
     if curvature not in get_args(Curvature):
         raise ValueError(f"ilqr: {unknown_name('curvature', str(curvature), get_args(Curvature))}")
     check_counts("ilqr", max_steps=max_steps)
-    if task.is_random:
+    if is_random(task.dynamics):
         raise ValueError(f"ilqr: {task.name} is random; plan with its mean dynamics, or by mppi or cem, which draw.")
+    if state is None and is_random(task.init):
+        raise ValueError(
+            f"ilqr: the start of {task.name} is random; give the state to plan from, task.first_state(key) say."
+        )
     for field, cure in (
         ("terminated", "an end that depends on the state has no derivative: leave it out and let the cost say what is bad"),
         ("constraint", "bounds of actions are low= and high=; put other constraints into the cost"),
@@ -318,7 +324,7 @@ def _checked(task, actions, state, parameters, curvature, max_steps):
     if len(kinds) > 1 or not jnp.issubdtype(leaves[0].dtype, jnp.floating):
         raise TypeError(
             f"ilqr: states and actions are all of one floating-point type, got {', '.join(kinds)}. Convert them; a counter of "
-            "steps is the keyword t of dynamics and cost."
+            "steps is the keyword t of dynamics and cost; complex states, of js.Spectral's steppers, are planned by mppi or cem."
         )
     task.replace(init=lambda _: state).spaces(sequence, actions)
     return task, state, actions

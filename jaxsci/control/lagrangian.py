@@ -28,6 +28,13 @@ def _spread(limit: Any, like: Any) -> Any:
     raise ValueError(f"limit is a number or has the constraint's structure, {jax.tree.structure(like)}; got {limit!r}.")
 
 
+def _check(who: str, least: float, **numbers: Any) -> None:
+    """Plain numbers are no less than that; JAX may put anything else in their place."""
+    for name, value in numbers.items():
+        if isinstance(value, int | float) and not value >= least:
+            raise ValueError(f"{who}: {name} is a number >= {least}, got {value!r}.")
+
+
 def _sum(tree: Any) -> Any:
     return sum(jax.tree.leaves(tree), start=jnp.zeros(()))
 
@@ -46,6 +53,11 @@ class AugmentedLagrangian:
 
     penalty: Any = 10.0
     limit: Any = 0.0
+
+    def __post_init__(self):
+        _check("AugmentedLagrangian", least=0, limit=self.limit)
+        if isinstance(self.penalty, int | float) and not self.penalty > 0:
+            raise ValueError(f"AugmentedLagrangian: penalty is a number above 0, got {self.penalty!r}.")
 
     def init(self, like: Any) -> Any:
         """Multipliers 0 for violations like these."""
@@ -87,6 +99,10 @@ class PIDLagrangian:
     integral: Any = 0.01
     differential: Any = 0.0
     limit: Any = 0.0
+
+    def __post_init__(self):
+        gains = {"proportional": self.proportional, "integral": self.integral, "differential": self.differential}
+        _check("PIDLagrangian", least=0, limit=self.limit, **gains)
 
     def init(self, like: Any) -> PIDState:
         """Multipliers 0 for violations like these."""

@@ -214,6 +214,11 @@ def _check_options(task, policy, gradient, batch, remat, truncate, critic, const
         raise ValueError(f"objective: truncate is a number of steps >= 1, or None, got {truncate!r}.")
     if critic is not None and truncate is None:
         raise ValueError("objective: a critic stands for what truncate cuts; give truncate=32 say.")
+    if constraints is not None and not (hasattr(constraints, "init") and hasattr(constraints, "loss")):
+        raise TypeError(
+            "objective: constraints is a method, AugmentedLagrangian(limit=...) or PIDLagrangian(limit=...), got "
+            f"{constraints!r}."
+        )
     if constraints is not None and task.constraint is None:
         raise ValueError(f"objective: {task.name} has no constraint for {type(constraints).__name__} to hold.")
 

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from jaxsci._types import Key, Progress
-from jaxsci.control.checks import check_counts, check_options
+from jaxsci.control.checks import check_counts, check_derivative, check_options
 from jaxsci.control.objective import objective
 from jaxsci.control.task import Task
 
@@ -65,7 +65,7 @@ def analytic_policy_gradient(
       A `PolicySearch` with "cost", "gradient_norm" and the violations in its history, the multipliers as its state. An
       iteration whose gradient is not finite changes nothing and counts in "skipped".
     Raises:
-      ValueError: no iterations, or what `objective` says.
+      ValueError: no iterations, actions without a derivative, or what `objective` says.
     Example:
       >>> import jax, jax.numpy as jnp, jaxsci as js
       >>> task = js.control.Task(
@@ -81,6 +81,8 @@ def analytic_policy_gradient(
         optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(3e-3, iterations)))
     loss = objective(task, policy, batch=batch, constraints=constraints, has_aux=True, **options)
     params = jax.tree.map(jnp.asarray, params)
+    if options.get("gradient") != "score":
+        check_derivative("analytic_policy_gradient", task, policy, params)
     multipliers, every = None, multiplier_every or getattr(constraints, "every", 1)
     if constraints is not None:
         free = objective(task, policy, batch=batch, has_aux=True, **options)

@@ -67,7 +67,7 @@ class RecedingHorizon:
         return jax.tree.map(lambda leaf: leaf[0], self.plan(parameters, observation).actions)
 
     def run(
-        self, task: Task, parameters: Any = None, key: Any = None, *, batch: int | None = None, initial: Any = None
+        self, task: Task, *, parameters: Any = None, key: Any = None, batch: int | None = None, initial: Any = None
     ) -> Rollout:
         """The rollout in a task, each plan begun with the one before, shifted.
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxsci._checks import is_whole
 from jaxsci.control.calling import call, check_arguments, is_random
+from jaxsci.control.policies import sequence
 from jaxsci.control.task import Task
 
 
@@ -201,6 +202,11 @@ def check_call(task: Task, policy: Callable[..., Any], params: Any, key: Any, ba
                 f"rollout: initial{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}; "
                 f"its leading axis is the batch, {batch}."
             )
+    if policy is sequence and any(jnp.shape(leaf)[:1] != (task.horizon,) for leaf in jax.tree.leaves(params)):
+        raise ValueError(
+            f"rollout: a sequence has the horizon, {task.horizon}, as leading axis; got shapes "
+            f"{[jnp.shape(leaf) for leaf in jax.tree.leaves(params)]}."
+        )
     if initial is None:
         task.spaces(policy, params)
 

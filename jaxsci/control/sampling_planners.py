@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 from jaxsci._checks import is_whole
 from jaxsci._types import Key
 from jaxsci.control.calling import is_random
-from jaxsci.control.checks import check_counts, flat_bounds, flat_like
+from jaxsci.control.checks import check_counts, check_range, flat_bounds, flat_like
 from jaxsci.control.ilqr import CONVERGED, NOT_FINITE, Plan
 from jaxsci.control.policies import sequence
 from jaxsci.control.rollout import rollout
@@ -81,7 +81,9 @@ def mppi(
       >>> bool(best.cost < plan.cost < 1.02 * best.cost)
       True
     """
-    problem = _Sampled("mppi", task, actions, state, parameters, low, high, samples, iterations)
+    problem = _Sampled("mppi", task, actions, state, parameters, low, high, samples, iterations, correlation)
+    check_range("mppi", 0, np.inf, temperature=temperature)
+    check_range("mppi", 0, 1, shrink=shrink)
     noise_std = problem.spread(std, "std")
 
     def iteration(mean, given):
@@ -144,7 +146,8 @@ def cem(
       >>> bool(best.cost < plan.cost < 1.02 * best.cost)
       True
     """
-    problem = _Sampled("cem", task, actions, state, parameters, low, high, samples, iterations)
+    problem = _Sampled("cem", task, actions, state, parameters, low, high, samples, iterations, correlation)
+    check_range("cem", 0, 1, keep=keep)
     if not is_whole(elite) or not 2 <= elite <= samples:
         raise ValueError(f"cem: elite is a whole number from 2 to samples, {samples}; got {elite!r}.")
     first = jnp.broadcast_to(problem.spread(std, "std"), problem.start.shape)
@@ -177,7 +180,7 @@ def cem(
 class _Sampled:
     """A task whose sequences of actions are flat, ``[horizon, numbers]``."""
 
-    def __init__(self, name, task, actions, state, parameters, low, high, samples, iterations):
+    def __init__(self, name, task, actions, state, parameters, low, high, samples, iterations, correlation):
         if not isinstance(task, Task):
             raise TypeError(f"{name}: the task is a jaxsci.control.Task, got {type(task).__name__}.")
         check_counts(name, least=2, samples=samples)
@@ -189,9 +192,10 @@ class _Sampled:
             raise ValueError(f"{name}: actions have the horizon, {task.horizon}, as leading axis; got shapes {shapes}.")
         if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
             raise TypeError(f"{name}: actions are floating point; for choices among a few, see tree_search.")
+        check_range(name, 0, 0.999999, correlation=correlation)
         self.name, self.state = name, state
         self.task = task if parameters is None else task.replace(parameters=parameters)
-        self.random = task.is_random
+        self.random = is_random(task.dynamics) or (state is None and is_random(task.init))
         self.like = jax.tree.map(lambda leaf: leaf[0], actions)
         self.to_action = ravel_pytree(self.like)[1]
         self.start = jax.vmap(lambda action: ravel_pytree(action)[0])(actions)
@@ -199,7 +203,9 @@ class _Sampled:
 
     def spread(self, value: Any, what: str) -> Float[Array, " numbers"]:
         """A number, or a pytree like one action, as a flat vector."""
-        return flat_like(self.name, what, value, self.like)
+        flat = flat_like(self.name, what, value, self.like)
+        check_range(self.name, 0, np.inf, open_low=True, **{what: flat})
+        return flat
 
     def clipped(self, actions: Any) -> Any:
         return actions if self.bounds is None else jnp.clip(actions, *self.bounds)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxsci._types import Key, Progress
+from jaxsci.control.checks import check_derivative
 from jaxsci.control.critic import Critic, new_critic, samples, values_of
 from jaxsci.control.objective import tape_fits
 from jaxsci.control.policy_gradient import PolicySearch, counted, in_chunks, named_violations
@@ -96,7 +97,7 @@ def shac(
       (True, 8000)
     """
     check_windows("shac", task, iterations, batch, window, endless, constraints)
-    _check_derivative(task, policy, params)
+    check_derivative("shac", task, policy, params)
     if optimiser is None:
         rate = optax.linear_schedule(2e-3, 0.0, iterations)
         optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b1=0.7, b2=0.95))
@@ -154,13 +155,3 @@ def _at_end(windows: Any, after: Any) -> Any:
     """The value that stands where a window ends: that after its last step that took place."""
     last = jnp.maximum(jnp.sum(windows.alive, axis=1) - 1, 0)
     return jnp.take_along_axis(after, last[:, None], axis=1)[:, 0]
-
-
-def _check_derivative(task: Task, policy: Callable[..., Any], params: Any) -> None:
-    action = task.spaces(policy, params)[2]
-    for leaf in jax.tree.leaves(action):
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-            raise ValueError(
-                f"shac: an action of dtype {leaf.dtype} has no derivative. Use js.control.ppo, or a policy whose actions are "
-                "rounded with a derivative (js.control.round_through)."
-            )

@@ -159,8 +159,14 @@ class SurrogateParameters(NamedTuple):
 
 
 def with_surrogate(task: Task, surrogate: Callable[..., Any], fitted: Any) -> Task:
-    """The task with a surrogate for its dynamics; its parameters are `SurrogateParameters`."""
+    """The task with a surrogate for its dynamics; its parameters are `SurrogateParameters`.
 
+    Args:
+      task: whose costs, start and ends stay.
+      surrogate: dynamics ``(parameters, state, action) -> state``.
+      fitted: the surrogate's parameters, or the `SurrogateFit` that has them.
+    """
+    fitted = fitted.parameters if isinstance(fitted, SurrogateFit) else fitted
     names = ("cost", "init", "observe", "terminal", "constraint", "terminated")
     return task.replace(
         dynamics=OfPart(surrogate, operator.attrgetter("surrogate")),

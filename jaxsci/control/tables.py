@@ -333,10 +333,29 @@ def _policy(where: str, mdp: TabularMDP, policy: Any) -> Any:
             f"{where}: a policy is whole numbers [{mdp.states}] or probabilities [{mdp.states}, {mdp.actions}]; "
             f"got {policy.dtype}{list(policy.shape)}."
         )
+    if is_traced(policy):
+        return policy
+    known = np.asarray(policy)
+    if whole and (known.min() < 0 or known.max() >= mdp.actions):
+        raise ValueError(
+            f"{where}: actions are whole numbers from 0 to {mdp.actions - 1}; the policy has {_outside(known, mdp)}."
+        )
+    if not whole:
+        _check_distribution("the policy", known, "state")
     return policy
 
 
+def _outside(policy: np.ndarray, mdp: TabularMDP) -> str:
+    state = int(np.argmax((policy < 0) | (policy >= mdp.actions)))
+    return f"{int(policy[state])} in state {state}"
+
+
 def _check_shapes(mdp: TabularMDP) -> None:
+    for name in ("transitions", "costs"):
+        kind = getattr(getattr(mdp, name), "dtype", None)
+        if kind is None or not jnp.issubdtype(kind, jnp.floating):
+            got = type(getattr(mdp, name)).__name__ if kind is None else kind
+            raise TypeError(f"TabularMDP: {name} is an array of floating-point numbers, got {got}; jnp.asarray(..., float).")
     found = {name: np.shape(getattr(mdp, name)) for name in ("transitions", "costs")}
     states, actions = found["costs"] if len(found["costs"]) == 2 else (-1, -1)
     if found["transitions"] != (states, actions, states):
@@ -353,6 +372,8 @@ def _check_distribution(name: str, table: np.ndarray, axes: str) -> None:
     """The last axis is a distribution, to rounding: a chance that is a difference may be -1e-16."""
     sums = table.sum(axis=-1)
     tolerance = 8 * table.shape[-1] * np.finfo(table.dtype).eps + 1e-9
+    if (table < -tolerance).any():
+        raise ValueError(f"TabularMDP: probabilities are not negative; {name} holds {table.min():.6g}.")
     wrong = ~(np.abs(sums - 1) <= tolerance)
     if wrong.any():
         place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
@@ -361,8 +382,6 @@ def _check_distribution(name: str, table: np.ndarray, axes: str) -> None:
             f"TabularMDP: probabilities sum to one; {name}{where} sums to {sums[place]:.6g} ({int(wrong.sum())} such). Divide by "
             "the sum, or let what is missing lead to a state of its own."
         )
-    if (table < -tolerance).any():
-        raise ValueError(f"TabularMDP: probabilities are not negative; {name} holds {table.min():.6g}.")
 
 
 def _check_discounted(where: str, mdp: TabularMDP) -> None:

@@ -129,12 +129,20 @@ class Task:
             after = call(task.dynamics, parameters, state, action, key=key, t=0)
             cost = call(task.cost, parameters, state, action, after, t=0)
             bounds = None if task.constraint is None else call(task.constraint, parameters, state, action, t=0)
-            return state, observation, action, after, cost, bounds
+            last = None if task.terminal is None else call(task.terminal, parameters, state)
+            return state, observation, action, after, (cost, last), bounds
 
-        state, observation, action, after, cost, bounds = jax.eval_shape(one, self.parameters, params, jax.random.key(0))
+        state, observation, action, after, (cost, last), bounds = jax.eval_shape(
+            one, self.parameters, params, jax.random.key(0)
+        )
         _check_same(self.name, state, after)
-        kinds = {"cost": "a scalar", "constraint": "a scalar, or a dict (any pytree) of scalars"}
-        for what, leaves in (("cost", [cost]), ("constraint", jax.tree.leaves(bounds))):
+        kinds = {
+            "cost": "a scalar",
+            "terminal cost": "a scalar",
+            "constraint": "a scalar, or a dict (any pytree) of scalars",
+        }
+        leaves_of = {"cost": [cost], "terminal cost": jax.tree.leaves(last), "constraint": jax.tree.leaves(bounds)}
+        for what, leaves in leaves_of.items():
             for leaf in leaves:
                 if np.shape(leaf) != ():
                     raise ValueError(

@@ -26,8 +26,9 @@ from jaxsci._checks import is_whole
 from jaxsci._types import Key
 from jaxsci.control.calling import call, is_random
 from jaxsci.control.task import Task
+from jaxsci.control.tree_growth import grower
 
-_TREE = 2**20  # bytes of the trees that are searched together: each simulation copies all of them, so they stay in a cache
+_TREE = 2**22  # bytes of the trees that are searched together, so that they stay in a cache
 
 
 class Search(NamedTuple):
@@ -38,7 +39,8 @@ class Search(NamedTuple):
       index: its number among the choices or proposals.
       weights: the improved policy at the root, a target for the prior's training.
       proposals: the actions that were drawn at the root; None where the prior gives logits.
-      cost: the estimate of the discounted cost to come from the root.
+      cost: the discounted cost to come from the root, a mean over all that was tried in the tree, what is worse than the action
+        too: above the cost of playing well, and nearing it as simulations grow.
       visits: how often each choice was taken at the root.
     """
 
@@ -160,6 +162,7 @@ def tree_search(
         members = keys.shape[0]
         logits, guess, nodes = jax.vmap(begin)(jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys), states)
         root = mctx.RootFnOutput(prior_logits=logits, value=guess, embedding=nodes)
+        considered = min(logits.shape[1], simulations)
         out = mctx.gumbel_muzero_policy(
             None,
             jax.random.fold_in(keys[0], 1),
@@ -167,7 +170,8 @@ def tree_search(
             recurrent,
             simulations,
             max_depth=max_depth,
-            max_num_considered_actions=min(logits.shape[1], simulations),
+            loop_fn=grower(recurrent, simulations=simulations, considered=considered, max_depth=max_depth),
+            max_num_considered_actions=considered,
             gumbel_scale=noise,
         )
         taken = (

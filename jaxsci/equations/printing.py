@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 
 import sympy
@@ -38,6 +39,14 @@ class _Subscripts:
 
 
 class _Latex(_Subscripts, LatexPrinter):
+    def _print_Symbol(self, expr, style="plain"):
+        """A name of several letters is upright: it is no product."""
+        text = super()._print_Symbol(expr, style)
+        if not re.match("[A-Za-z]{2}", text):
+            return text
+        name = expr.name.replace("_", r"\_")
+        return rf"\mathrm{{{name}}}"
+
     def _print_Function(self, expr, exp=None):
         if isinstance(expr, AppliedUndef):
             return self._print_AppliedUndef(expr, exp)
@@ -82,7 +91,11 @@ def to_latex(formula: sympy.Expr, symbols: Mapping[str, str] | None = None) -> s
     """LaTeX, with derivatives as subscripts; symbols gives the LaTeX of coefficients by name."""
     names = {sympy.Symbol(name, real=True): latex for name, latex in (symbols or {}).items()}
     names |= {sympy.Symbol(name): latex for name, latex in (symbols or {}).items()}
-    return _Latex({"symbol_names": names, "min": -4, "max": 5}).doprint(formula)
+    settings = {"symbol_names": names, "min": -4, "max": 5}
+    text = _Latex(settings).doprint(formula)
+    if r"\mathrm" in text:  # words want a space between factors
+        return _Latex(settings | {"mul_symbol": r" \, "}).doprint(formula)
+    return text
 
 
 def to_text(formula: sympy.Expr) -> str:

@@ -46,6 +46,7 @@ from jaxsci.problems import Problem
 _REJECTIONS = 40  # of one slab, at most
 _FAILED = 1e-2  # relative residual above which a fit counts as failed
 _LINEARISATIONS = 6
+_QUIET = 1.0  # seconds between two lines of progress
 _DEGREE = 8  # polynomials of time in a slab, per unknown
 
 
@@ -99,7 +100,7 @@ class March:
     ):
         self.problem, self.conditions, self.equation = problem, conditions, equation
         self.options = options._replace(tolerance=max(options.tolerance, 8 * float(jnp.finfo(float).eps)))
-        self.progress = progress
+        self.progress, self.told = progress, -math.inf
         self.order = max(problem.time_order(u) for u in problem.unknowns)
         self.degree = _DEGREE
         self.draw_key, self.point_key, judge_key = jax.random.split(key, 3)
@@ -232,7 +233,8 @@ class March:
             self.follow_error(frame, slab, factors, judgement)
             frame = self.take(frame, slab, judgement, steps)
             done += float(slab.length)
-            if self.progress is not None:
+            if self.progress is not None and time.perf_counter() - self.told > _QUIET:
+                self.told = time.perf_counter()
                 self.progress(f"RandomFeatures to t = {done:.3g}: relative residual {judgement.relative:.1e}")
             length *= min(3.0, 0.8 * (tolerance / max(in_time, 1e-300)) ** (1 / self.degree))
             if late:

@@ -48,7 +48,7 @@ def advise_float64(method: str) -> None:
     if jnp.result_type(float) != jnp.float64:
         warnings.warn(
             f"{method} works in float32 and will stop near 1e-3; for accuracy switch on float64 at the start of the program: "
-            "jax.config.update('jax_enable_x64', True).",
+            "jax.config.update('jax_enable_x64', True); on the command line, --precision float64.",
             stacklevel=4,
         )
 

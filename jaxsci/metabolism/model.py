@@ -216,7 +216,7 @@ class StoichiometricModel:
 
         Raises:
           KeyError: a name that is no exchange. ValueError: a negative uptake or one that is not a number, where that is known.
-          TypeError: no dictionary.
+          TypeError: no dictionary, or a value that is no number at all.
         """
         signs = self.network.uptake_signs
         low: dict[int, Any] = {}
@@ -227,6 +227,7 @@ class StoichiometricModel:
                 raise ValueError(
                     f"{self.name}: {name!r} is no exchange; an uptake is one of {', '.join(self.exchanges[:3])}, ..."
                 )
+            _check_number(self, name, uptake)
             if not is_traced(uptake) and not (np.asarray(uptake) >= 0).all():
                 raise ValueError(f"{self.name}: the uptake of {name!r} is a number >= 0 in mmol/gDW/h, got {uptake!r}.")
             if signs[j] < 0:
@@ -292,6 +293,9 @@ class StoichiometricModel:
 
     def _with(self, **changes: Mapping[int, Any]) -> StoichiometricModel:
         """Single entries of leaves replaced, the whole model broadcast to the batch of the values."""
+        for entries in changes.values():
+            for j, value in entries.items():
+                _check_number(self, self.reactions[j], value)
         values = [value for entries in changes.values() for value in entries.values()]
         xp = _library(self.lower, self.upper, self.objective, *values)
         leaves = (self.lower, self.upper, self.objective)
@@ -354,6 +358,11 @@ def _mapping(model: StoichiometricModel, what: str, given: Any, example: str) ->
             f"{model.name}: {what} {verb} a dictionary, {example} say; got {type(given).__name__} {given!r:.60}."
         )
     return given
+
+
+def _check_number(model: StoichiometricModel, name: str, value: Any) -> None:
+    if not is_traced(value) and np.asarray(value).dtype.kind in "OSUMmb":
+        raise TypeError(f"{model.name}: {name!r} is given a number or an array of numbers, got {value!r:.60}.")
 
 
 def _put(xp: Any, array: Any, entries: Mapping[int, Any]) -> Any:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsci.networks.borders import extend, waves
+from jaxsci.networks.correlation import correlate
 from jaxsci.networks.layers import Activation, ActivationName, Dense, normal
 
 # 1 / sqrt(E sigma(z)^2) for z ~ N(0, 1)
@@ -85,19 +86,11 @@ class Convolution(nnx.Module):
         weights = self.kernel[...]
         h = extend(self.network, h, self.borders, self.dilation * (weights.shape[0] // 2))
         if len(self.borders) < 3:
-            return _correlate(h[None], weights, self.stride, self.dilation)[0] + self.bias[...]
+            return correlate(h[None], weights, self.stride, self.dilation)[0] + self.bias[...]
         centres = h.shape[0] - self.dilation * (weights.shape[0] - 1)
         planes = (h[i * self.dilation :][: centres : self.stride] for i in range(weights.shape[0]))
-        products = (_correlate(p, w, self.stride, self.dilation) for p, w in zip(planes, weights, strict=True))
+        products = (correlate(p, w, self.stride, self.dilation) for p, w in zip(planes, weights, strict=True))
         return sum(products, start=self.bias[...])
-
-
-def _correlate(h: Any, weights: Any, stride: int, dilation: int) -> Any:
-    d, axes = weights.ndim - 2, "XY"[: weights.ndim - 2]
-    names = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
-    return jax.lax.conv_general_dilated(
-        h, weights, (stride,) * d, "VALID", rhs_dilation=(dilation,) * d, dimension_numbers=names
-    )
 
 
 class GroupNorm(nnx.Module):

@@ -3,9 +3,6 @@
 A general product transposes to what it contracts, and the rules of JAX write a derivative as the transpose of a product: on a
 processor each is a copy of a field across its rows, several times the cost of the product. These primitives know another form
 of their own derivative. They are linear in each argument, so that both modes of differentiation and all orders pass.
-
-Inside `jax.shard_map` the general products stand in their place: JAX's own primitives know over which axes of a mesh their
-operands vary, and that the derivative in what all devices share is a sum over them.
 """
 
 from __future__ import annotations
@@ -15,42 +12,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import ShapedArray
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
+
+from jaxsci.networks.primitives import primitive, varies
 
 
 def left_product(matrix: np.ndarray, h: Any, axes: tuple[int, ...]) -> Any:
     """A constant ``[*new, *old]`` times h, contracted over its `axes`; the new axes come first."""
     to = tuple(range(matrix.ndim - len(axes)))
-    product = _compute_left if _varies(h) else _left.bind
+    product = _compute_left if varies(h) else _left.bind
     return product(h, jnp.asarray(matrix, h.dtype), axes=axes, to=to, back=False)
 
 
 def affine(h: Any, kernel: Any) -> Any:
     """``[..., inputs]`` times ``[inputs, outputs]``."""
-    return (_compute_right if _varies(h) or _varies(kernel) else _right.bind)(h, kernel)
-
-
-def _varies(a: Any) -> bool:
-    """Whether devices have different values of it, inside of `jax.shard_map`."""
-    kind = jax.typeof(a)
-    manual = getattr(kind, "manual_axis_type", None)  # JAX before 0.10 called its part `vma`
-    return bool(getattr(kind, "vma", None) if manual is None else manual.varying)
-
-
-def _primitive(name: str, compute: Any) -> Primitive:
-    made = Primitive(name)
-    made.def_impl(lambda *args, **options: jax.jit(compute, static_argnames=tuple(options))(*args, **options))
-
-    def abstract(*args: Any, **options: Any) -> Any:
-        plain = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in args]
-        out = jax.eval_shape(lambda *a: compute(*a, **options), *plain)
-        return ShapedArray(out.shape, out.dtype)
-
-    made.def_abstract_eval(abstract)
-    mlir.register_lowering(made, mlir.lower_fun(compute, multiple_results=False))
-    return made
+    return (_compute_right if varies(h) or varies(kernel) else _right.bind)(h, kernel)
 
 
 # --- a constant from the left -------------------------------------------------------------------------------------------
@@ -64,7 +40,7 @@ def _compute_left(h, matrix, *, axes, to, back):
     return jnp.moveaxis(found, tuple(range(new)), to)
 
 
-_left = _primitive("left_product", _compute_left)
+_left = primitive("left_product", _compute_left)
 ad.defjvp(_left, lambda t, h, matrix, **options: _left.bind(t, matrix, **options), None)
 
 
@@ -102,8 +78,8 @@ def _compute_outer(h, g):
     return jax.lax.dot_general(*flat, (((0,), (0,)), ((), ())))
 
 
-_right = _primitive("affine", _compute_right)
-_outer = _primitive("outer_product", _compute_outer)
+_right = primitive("affine", _compute_right)
+_outer = primitive("outer_product", _compute_outer)
 ad.defbilinear(
     _right,
     lambda ct, h, kernel: _right.bind(ct, kernel.T),

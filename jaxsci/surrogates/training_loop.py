@@ -219,7 +219,7 @@ def advance(
 
 def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of one seed for all of them: at once on an accelerator; in turns on a processor, which gains nothing from a
-    batch of seeds and whose convolutions with a kernel for each seed take many times as long.
+    batch of seeds.
     """
     if jax.default_backend() == "cpu":
         return lambda *seeds: jax.lax.map(lambda one: function(*one), seeds)

@@ -91,7 +91,7 @@ def study(flow="kolmogorov", hostile=False):
         Verdict("ResNet", 1, Interval(inf, 0.7, inf), unknown, "below", unknown, Interval(inf, inf, inf), 646.0),
         Verdict("ResNet", 64, Interval(inf, 0.7, inf), unknown, "below", unknown, Interval(inf, inf, inf), 646.0),
     )
-    names = ("ETDRK4, n = 32", "FNO", unet, "persistence")
+    names = ("ETDRK4, n = 32, dt = 1/16", "FNO", unet, "persistence")
     shifts = (
         Shift("viscosity 0.005", {k: 0.2 * (1 + i) * np.ones(8) for i, k in enumerate(names)}),
         Shift("twice the time", {k: 0.3 * (1 + i) * np.ones(8) for i, k in enumerate(names[:2])} | {unet: np.array([0.5, inf])}),

@@ -123,6 +123,11 @@ def test_the_report_is_told_drawn_written_and_read_like_any_other(report, tmp_pa
     assert "saves" not in text
     assert "bootstrap over the inputs" in text
     assert max(map(len, text.splitlines())) <= 120
+    assert "Truth: the loop, which is its own truth and has no error beside it." in text
+    assert "Seconds repeat within" in text
+    assert next(t for t in tables(report) if t.key == "front").rows[0][:2] == ("the loop", "its own truth")
+    (metrics,) = (t for t in tables(report) if t.key == "metrics")
+    assert [note.split(":")[0] for note in metrics.notes] == ["Gradient error", "Largest error", "1 - Q2"]
     assert [t.title for t in tables(report)][2] == "Beside the error"
     folder = report.save(tmp_path / "out")
     assert {p.name for p in folder.iterdir()} == {

@@ -140,7 +140,7 @@ def test_another_speed_shifts_a_surrogate_but_not_the_solver(data):
     shifted = Shifted(name="speed 1.5", family=lambda key: family(key, speed=1.5))
     scored = scored_starts(shifted.family, jax.random.split(jax.random.key(5), 3), TRUTH, n=16, dt=0.1, steps=3, skip=0.0)
     found = score_shift(shifted, scored, [rung(16, 0.1, 1), as_candidate(Ridge().fit(data))])
-    assert found.errors["ETDRK4, n = 16"].max() < 1e-12
+    assert found.errors["ETDRK4, n = 16, dt = 0.1"].max() < 1e-12
     assert found.errors["ridge"].mean() > 0.05
     assert not found.reasons
 
@@ -152,7 +152,7 @@ def test_a_larger_box_takes_larger_grids_or_a_reason(data):
     scored = scored_starts(shifted.family, jax.random.split(jax.random.key(5), 3), truth, n=32, dt=0.1, steps=3, skip=0.0)
     found = score_shift(shifted, scored, [rung(16, 0.1, 1), as_candidate(Persistence().fit(data), "still"), *[
         as_candidate(dataclasses.replace(Ridge().fit(data)), "ridge")]])  # fmt: skip
-    assert found.errors["ETDRK4, n = 16"].max() < 1e-12
+    assert found.errors["ETDRK4, n = 16, dt = 0.1"].max() < 1e-12
     assert "still" in found.errors
     assert ("ridge" in found.errors) != ("ridge" in found.reasons)
     assert enlarged(rung(16, 0.1, 1), 2).make.n == 32

@@ -201,6 +201,19 @@ def test_training_runs_may_come_from_a_file(tmp_path):
         made_runs(dataclasses.replace(study, n=16), keys, print)
 
 
+def test_what_fails_before_its_first_stage_leaves_no_folder(tmp_path):
+    def fails():
+        raise ValueError("no")
+
+    record = StudyRecord(tmp_path / "record", {"name": "x"}, False)
+    with pytest.raises(ValueError, match="no"):
+        record.stage("data", fails)
+    assert not list(tmp_path.iterdir())
+    assert StudyRecord(tmp_path / "record", {"name": "y"}, False).stage("data", lambda: 1) == 1
+    with pytest.raises(ValueError, match="the record of another study: its name"):
+        StudyRecord(tmp_path / "record", {"name": "x"}, True)
+
+
 def test_values_come_back_from_a_record_as_they_were():
     value = {
         "a": [1, 2.5, None, "text", True, math.inf], 7: (np.arange(3.0), jax.numpy.ones((2, 2))),

@@ -10,8 +10,8 @@ import jaxsci as js
 from jaxsci.compare import study as study_module
 from jaxsci.compare.shifts import Shifted
 from jaxsci.compare.study import Study
-from jaxsci.compare.study_data import check_walls, made_runs, made_truth
-from jaxsci.compare.study_outcome import notes_of, truth_text
+from jaxsci.compare.study_data import check_problem, made_runs, made_truth
+from jaxsci.compare.study_outcome import notes_of, over_budget, truth_text
 from jaxsci.surrogates.ridge import Ridge
 
 BOX = js.Box(t=(0, 1), x=(0, 2 * np.pi))
@@ -67,10 +67,29 @@ def test_another_file_is_scored_from_its_first_run_on_a_coarser_grid(runs):
     np.testing.assert_allclose(found["truth"][:, 0, 0], js.surrogates.resample(fields[:6, 0, 0], (False,), 16), atol=1e-6)
 
 
+def test_runs_that_blow_up_say_where_to_look():
+    def growing(key):
+        equation = js.Equation(lambda u, nu: u.t + nu * u.xx, name="backwards")
+        start = js.problems.random_fourier_series(key, BOX, cutoff=7, rms=1.0)
+        return js.Problem(equation, BOX, coefficients={"nu": 50.0}, initial={"u": start}, boundary={"x": js.Periodic()})
+
+    with pytest.raises(ValueError, match=r"^Study 'small': .*5 of 5 runs .* signs in the equation .* starts, and .* step"):
+        made_runs(dataclasses.replace(STUDY, family=growing), KEYS[:5], lambda text: None)
+
+
+def test_a_budget_that_did_not_suffice_is_said():
+    study = dataclasses.replace(STUDY, budget=20.0)
+    assert over_budget(study, {"data": 12.0, "fit linear": 11.0}) == []
+    (said,) = over_budget(study, {"data": 30.0, "ladder": 38.0})
+    assert said.startswith("It took 68 s in the place of the budget's 20 s")
+    assert over_budget(STUDY, {"data": 1e6}) == [], "there is none"
+
+
 def test_a_solver_that_is_far_off_the_file_is_said(runs):
     study = dataclasses.replace(STUDY, scored=runs[0], data=runs[0])
     assert truth_text(study).startswith("runs of ")
-    near, far = (notes_of(study, floor, {}) for floor in (1e-3, 0.4))
+    near, far = (notes_of(study, floor, {}, {"speed": np.array([0.5, 2.0])}) for floor in (1e-3, 0.4))
+    assert near[0].startswith("Every run has a speed of its own, from 0.5 to 2 where scored")
     assert any("0.1 % off them" in note for note in near)
     assert not any("another equation" in note for note in near)
     assert any("another equation" in note for note in far)
@@ -129,8 +148,8 @@ WALLED = dataclasses.replace(
 
 
 def test_grids_that_share_no_nodes_are_refused_between_walls():
-    check_walls(WALLED, between_walls(KEYS[0]))
-    check_walls(STUDY, family(KEYS[0]))
+    check_problem(WALLED, between_walls(KEYS[0]))
+    check_problem(STUDY, family(KEYS[0]))
     bad = dataclasses.replace(WALLED, ladder=(8, 12, 24, 32, 48))
     with pytest.raises(
         ValueError, match=r"walls on x.* n = 8 and divide the truth's 96, and 12 is not; give ladder=\(8, 16"

@@ -107,6 +107,15 @@ def test_the_page_says_what_was_asked(reader):
         assert expected in words, expected
 
 
+def test_a_coefficient_that_every_run_draws_is_shown_as_its_range():
+    report = study("quick")
+    name = next(iter(report.problem.coefficients))
+    page = study_page(dataclasses.replace(report, settings={**report.settings, "drawn": {name: [0.05, 0.1]}}))
+    assert f"<dt>{name}, of every run its own</dt><dd>from 0.05 to 0.1</dd>" in page
+    assert f"{name} = " not in page
+    assert f"{name} = " in study_page(report)
+
+
 def test_it_can_be_read_by_ear(reader):
     assert reader.tags.count("h1") == 1
     assert len(reader.ids) == len(set(reader.ids))

@@ -22,7 +22,7 @@ from jaxsci.compare.study_frames import (
     sprite,
 )  # fmt: skip
 from jaxsci.compare.study_labels import label_points, spread_out
-from jaxsci.compare.study_pictures import _pareto, colour_of, panels, rung_name
+from jaxsci.compare.study_pictures import _pareto, _times, colour_of, front, panels, rung_name
 from jaxsci.compare.study_report import Gallery
 
 
@@ -194,3 +194,34 @@ def test_the_line_leaves_out_rungs_that_a_cheaper_one_beats():
     (line,) = (line for line in axes.lines if len(line.get_xdata()) > 2)
     assert list(line.get_ydata()) == sorted((m.error for m in solver), reverse=True)
     assert beaten.seconds[1] not in line.get_xdata()
+
+
+def test_the_line_goes_through_all_solvers_and_not_to_the_truth_itself():
+    report = study("quick")
+    solver = [m for m in report.measurements if m.family == "solver"]
+    named = [dataclasses.replace(m, name=m.detail, detail="") for m in solver]
+    truth = dataclasses.replace(named[-1], errors=0 * named[-1].errors)
+    found = front(dataclasses.replace(report, measurements=(*named[:-1], truth)), 1)
+    assert [m.name for m in found] == [m.name for m in named[:-1]]
+
+
+@pytest.mark.parametrize(
+    ("ends", "written"),
+    [
+        ((4e-6, 6e-5), ["5 \u00b5s", "10 \u00b5s", "20 \u00b5s", "50 \u00b5s"]),
+        ((0.02, 2.5), ["20 ms", "50 ms", "100 ms", "200 ms", "500 ms", "1 s", "2 s"]),
+        ((5e-8, 2e-4), ["100 ns", "300 ns", "1 \u00b5s", "3 \u00b5s", "10 \u00b5s", "30 \u00b5s", "100 \u00b5s"]),
+        ((5e-8, 3.0), ["100 ns", "1 \u00b5s", "10 \u00b5s", "100 \u00b5s", "1 ms", "10 ms", "100 ms", "1 s"]),
+        ((1e-3, 0.9), ["1 ms", "3 ms", "10 ms", "30 ms", "100 ms", "300 ms"]),
+    ],
+)
+def test_ticks_of_times_are_few_and_in_their_unit(ends, written):
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(4.6, 4.3)).add_subplot()
+    axes.set_xscale("log")
+    axes.set_xlim(*ends)
+    _times(axes)
+    axes.figure.draw_without_rendering()
+    assert [label.get_text() for label in axes.get_xticklabels()] == written
+    assert not any(label.get_text() for label in axes.get_xticklabels(minor=True))

@@ -25,7 +25,9 @@ def said(error=0.12, ratio=SLOW, censored="", pays=NEVER, upfront=600.0, name="F
     ("value", "text"),
     [
         (4.123, "4.1"), (0.0996, "0.10"), (9.96, "10"), (12_345, "12,000"), (0.00123, "0.0012"), (3.21e-5, "3.2e-5"),
-        (0, "0"), (-7.4, "-7.4"), (NAN, "-"), (INF, "infinite"), (3e9, "3.0e9"), (100, "100"),
+        (0, "0"), (-7.4, "-7.4"), (NAN, "-"), (INF, "infinite"), (3e9, "3.0e9"),
+        (999_999, "1.0e6"), (949_999, "950,000"), (2.4e6, "2.4e6"), (0.00999, "0.010"),
+        (100, "100"),
     ],
 )  # fmt: skip
 def test_numbers_have_two_digits(value, text):
@@ -108,13 +110,24 @@ def test_what_blew_up_or_meets_the_truth_is_not_timed():
     assert "pay" not in said(1e-4, interval(50.0), pays=Interval(3, 2, 4))
 
 
-def test_the_lead_is_one_or_two_sentences_about_the_largest_batch():
+def test_a_training_that_the_budget_ended_is_no_ordinary_one():
+    report = study("quick")
+    cut = [dataclasses.replace(m, cut_short="2 of 200 steps") if m.name == "FNO" else m for m in report.measurements]
+    found = dataclasses.replace(report, measurements=tuple(cut))
+    assert "FNO (12 %, cut short after 2 of 200 steps)" in sentence(found, report.verdicts[0])
+    assert [row[0] for row in tables(found)[0].rows][:3] == ["FNO, cut short", "FNO, cut short", "U-Net"]
+
+
+def test_the_lead_is_one_to_three_sentences_about_the_largest_batch():
     report = study("quick")
     assert lead(report)[0] == "U-Net pays back against ETDRK4 in batches of 64; the other surrogates do not."
     assert lead(report)[1].startswith("U-Net is 2.4 (1.9 to 3.0) times faster than ETDRK4")
     assert len(others(report)) == 4  # the two of the one that blew up are the same
     only = dataclasses.replace(report, verdicts=report.verdicts[:2])
-    assert lead(only) == (sentence(only, report.verdicts[1]),)
+    assert lead(only) == (
+        sentence(only, report.verdicts[1]),
+        "The baseline 'coarse + correction' (12 %) errs less than FNO.",
+    )
     none = dataclasses.replace(report, verdicts=(report.verdicts[1], report.verdicts[5]))
     assert lead(none)[0] == "None of the 2 surrogates pays back against ETDRK4 in batches of 64."
     assert lead(none)[1].startswith("At the error of FNO")
@@ -155,7 +168,7 @@ def test_a_table_has_one_row_for_all_seeds_and_one_for_each_rung():
         assert len(table.families) == len(table.rows)
     shifts = {row[0]: row for row in found["shifts"].rows}
     solver = next(m for m in study("quick").measurements if m.detail == "n = 32, dt = 1/16")
-    assert shifts["ETDRK4, n = 32"][1] == percent(solver.error)
+    assert shifts["ETDRK4, n = 32, dt = 1/16"][1] == percent(solver.error)
     assert shifts["persistence"][-1] == "-"
     assert "FNO, twice the box: its modes are tied to the box" in found["shifts"].notes
     cost = {row[0]: row for row in found["cost"].rows}

@@ -109,7 +109,13 @@ BAD = {
     "a bad training": (OWN.replace("steps = 500", "steps = -1"), r"\[surrogates.FNO\] training: "),
     "a short ladder": (OWN.replace("[12, 16, 24, 32, 48]", "[12, 16]"), r"\[study\]: .*ladder needs 5 grids"),
     "a misspelt setting": (OWN.replace("steps = 10", "step = 10"), r"\[study\]: entry 'step' does not exist.*'steps'"),
-    "a missing setting": (OWN.replace("steps = 10\n", ""), r"\[study\]: .*steps"),
+    "a missing setting": (OWN.replace("steps = 10\n", ""), r"\[study\]: steps is missing"),
+    "no truth": (OWN.replace("truth = {n = 128, dt = 0.01}\n", ""), r"\[study\]: truth is missing"),
+    "a step back": (OWN.replace("dt = 0.1\n", "dt = -0.1\n"), r"\[study\]: .*dt, the time between two saves, must be"),
+    "no network": (OWN.replace('network = "FNO"\n', ""), r"\[surrogates.FNO\]: network is missing; there are FNO,"),
+    "no kind": (OWN.replace('kind = "CoarseSolver"\n', ""), r"\[baselines.coarse\]: kind is missing"),
+    "no kind of start": (OWN.replace('kind = "random_fourier_series", ', ""), r"\[starts\]: u needs a kind, one of random_"),
+    "a shift in nothing": (OWN.replace("{viscosity = 0.02}", "{nu = 0.02}"), r"\[shifts.viscosity 0.02\]: .*nu"),
     "an unknown baseline": (OWN.replace('"CoarseSolver"', '"Coarse"'), r"\[baselines.coarse\]: kind 'Coarse' does not"),
     "half a box": (OWN.replace("box = 2", "box = 0.5"), r"\[shifts.twice the box\]: box is a whole number"),
     "nothing random": (
@@ -126,6 +132,17 @@ def test_mistakes_are_named_with_their_section(study, case):
     with pytest.raises(StudyFileError, match=message) as caught:
         study(text)
     assert "own.toml" in str(caught.value)
+
+
+def test_without_a_name_the_file_and_its_equation_are_called_after_the_file(study):
+    found = study(OWN.replace('name = "own waves"\n', ""))
+    assert (found.name, found.family(jax.random.key(0)).name) == ("own", "own")
+
+
+def test_where_all_runs_come_from_files_no_start_is_needed(study):
+    alike = OWN.replace("[0.05, 0.1]", "0.1").split("[starts]")[0] + OWN[OWN.index("[study]") :].split("[shifts")[0]
+    found = study(alike.replace("[study]\n", '[study]\ndata = "runs.h5"\nscored = "others.h5"\n'))
+    assert found.data.endswith("runs.h5")
 
 
 def test_a_file_that_is_not_there(tmp_path):

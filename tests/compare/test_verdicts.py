@@ -118,11 +118,22 @@ def test_a_surrogate_that_blew_up_has_no_ratio():
     assert math.isfinite(found.error.low) or found.error.low == math.inf
 
 
-def test_seeds_are_pooled_and_costs_are_means():
-    seeds = [made(e, 1.0, "surrogate", "FNO", training_seconds=c) for e, c in ((0.01, 10.0), (0.03, 20.0), (0.02, 60.0))]
+def test_of_several_seeds_the_median_counts_and_their_scatter_is_in_the_bounds():
+    seeds = [made(e, 1.0, "surrogate", "FNO", training_seconds=c) for e, c in ((0.01, 10.0), (0.09, 20.0), (0.02, 60.0))]
     found = judge(seeds, power_law(1.0), 1)
-    assert found.error.value == pytest.approx(0.02)
-    assert found.upfront_seconds == pytest.approx(30)
+    assert found.error == pytest.approx((0.02, 0.01, 0.09)), "the starts are alike"
+    assert found.upfront_seconds == 20
+    blown = judge([*seeds[:2], dataclasses.replace(seeds[2], errors=np.full(16, np.inf))], power_law(1.0), 1)
+    assert (blown.error.value, blown.error.high) == (0.09, math.inf)
+    assert (blown.speed_ratio.low, blown.break_even.high) == (0, math.inf), "a seed that blew up saves nothing"
+
+
+def test_a_rung_that_is_the_truth_itself_has_no_error_to_compare_with():
+    ladder = [made(0.1, 1.0), made(0.0, 4.0)]
+    found = judge([made(0.01, 2.0, "surrogate", "FNO", training_seconds=4.0)], ladder, 1)
+    assert found.speed_ratio.value == 2.0, "nothing lies between it and the next: it is what one has at a smaller error"
+    assert found.error_ratio.value == pytest.approx(0.1), "in less time than it takes there is the other one"
+    assert judge([made(0.01, 5.0, "surrogate", "FNO")], ladder, 1).error_ratio.value == math.inf
 
 
 def test_starts_are_drawn_together_for_surrogate_and_ladder():

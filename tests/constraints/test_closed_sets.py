@@ -5,6 +5,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 
 import jaxsci as js
 
@@ -249,3 +250,39 @@ def test_bad_input_is_refused_by_name():
         c.reflections((3,)) * c.reflections((4,))
     with pytest.raises(ValueError, match="quarter_turns: the two axes"):
         c.quarter_turns((3, 4))
+    with pytest.raises(TypeError, match=r"Ball: radius must be an array of real numbers.* got str"):
+        c.Ball("a")
+    with pytest.raises(TypeError, match=r"BCOO.from_scipy_sparse\), got csr_matrix"):
+        c.Polytope(scipy.sparse.csr_matrix(np.eye(2)), jnp.ones(2))
+    with pytest.raises(ValueError, match="DivergenceFreeSpectral: lengths must be positive"):
+        c.DivergenceFreeSpectral((1.0, -1.0))
+
+
+def test_what_projects_passes_the_check_whatever_its_size():
+    """In single precision, where sums of large entries round by more than small ones."""
+    draw = np.random.default_rng(0)
+    for made, points in (
+        (c.Simplex(100.0), draw.normal(size=(50, 40)) * 100),
+        (c.Ball(1000.0), draw.normal(size=(50, 9)) * 1e4),
+    ):
+        point, info = made.project(jnp.asarray(points, jnp.float32))
+        assert info.converged.all()
+        made.check(point)
+        with pytest.raises(ValueError, match="or give tol"):
+            made.check(point * 1.001)
+
+
+def test_a_radius_and_a_total_of_zero_have_the_derivative_from_above():
+    y = jnp.array([3.0, 4.0])
+    assert jax.jacobian(lambda r: c.Ball(r).project(y)[0])(0.0).tolist() == pytest.approx([0.6, 0.8])
+    assert jax.jacobian(lambda t: c.Simplex(t).project(y)[0])(0.0).tolist() == [0.0, 1.0]
+
+
+def test_numbers_that_cannot_be_moved_are_no_false_alarm():
+    """A source with a mean that no field with periods has; below a radius of zero there is no ball."""
+    cells = c.DivergenceFreeDiscrete((jnp.array([0.1, 0.2, 0.3]), 0.1), periodic=(False, True))
+    found = c.check_gradient(cells, jax.random.normal(jax.random.key(0), (2, 3, 4)))
+    assert found.good
+    assert found.degenerate
+    assert c.check_gradient(c.Ball(0.0), jnp.array([3.0, 4.0])).good
+    assert c.check_gradient(c.Simplex(), jnp.array([1, 0, 3])).good

@@ -207,6 +207,9 @@ def test_bad_input_is_named():
         C.solve_experts(constraint_of(data), jnp.zeros(SIZE), mesh=mesh)
     with pytest.raises(ValueError, match="left and right must have"):
         C.Interfaces(((0, 1),), data["left"], data["right"][..., :2])
+    for edges, overlap in (([0.7, 0.3], 0.1), ([0.4, 0.6], 0.8), ([0.5], 0.0)):
+        with pytest.raises(ValueError, match="edges must increase by the overlap or more"):
+            C.partition_of_unity(jnp.linspace(0, 1, 6), edges, overlap)
 
 
 def test_interfaces_are_solved_with_matrices():

@@ -27,7 +27,7 @@ def load(name):
 problems, benchmark = load("moe_problems"), load("constraints_moe")
 SMALL = FNO(modes=(3, 3), channels=6, layers=2)
 COLUMN = problems.Column(functions=4, times=13, intervals=24, network=SMALL, rate=1e-2)
-VORTICES = problems.Vortices(fields=2, powers=3, n=18, times=5, sampled=64, network=SMALL, rate=1e-2)
+VORTICES = problems.Vortices(fields=2, powers=3, n=18, times=5, sampled=64, along=2, network=SMALL, rate=1e-2)
 
 
 def size(values):

@@ -321,6 +321,7 @@ def test_protocol_of_all_constraints():
     [
         (lambda: Nonlinear(), ValueError, "there is no condition"),
         (lambda: Nonlinear(3.0), TypeError, "equality must be a function of \\(x, data\\), got 3.0"),
+        (lambda: Nonlinear(lambda x: x @ x - 1), TypeError, "equality must be a function of two arguments"),
         (lambda: Nonlinear(sphere, data=jnp.array(jnp.nan)), ValueError, "data holds NaN"),
         (lambda: Nonlinear(sphere, data=jnp.ones(2), batch_ndim=2), ValueError, "fewer axes than batch_ndim = 2"),
         (lambda: Nonlinear(sphere, data=jnp.ones(2), batch_ndim=-1), ValueError, "whole number of axes"),

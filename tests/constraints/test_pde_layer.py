@@ -339,6 +339,13 @@ def test_bad_input_is_named():
         C.grid_derivative(jnp.zeros(4), 0, 0.1)
     with pytest.raises(ValueError, match="conditions must be"):
         C.pde_constraint(js.problems.heat(), basis, points, conditions="hard")
+    with pytest.raises(ValueError, match=r"must return \[N\] for u at ONE point"):
+        C.pde_constraint(js.problems.heat(), lambda t, x: t * x, points)
+    with pytest.raises(TypeError, match="points are columns by coordinate"):
+        C.pde_constraint(js.problems.heat(), basis, jnp.ones((5, 2)))
+    with pytest.raises(ValueError, match=rf"a point has N = {AT_START.shape[-1]} coefficients"):
+        C.project(C.PDEConstraint(C.linear_rows(AT_START)), jnp.zeros(AT_START.shape[-1] - 1))
+    assert repr(C.PDEConstraint(C.linear_rows(AT_START))).startswith("PDEConstraint(rows: [(1, ")
 
 
 def test_exact_rows_that_leave_nothing_free_are_met():

@@ -258,6 +258,8 @@ def test_bad_input_is_named():
         C.Boxes.grid(unit).find({"t": 0.5, "x": 2.0})
     with pytest.raises(ValueError, match="numbers of points must be positive"):
         C.BoxExperts(FRONT, EXPERTS.basis, 0)
+    with pytest.raises(ValueError, match="2 x 2 points of a box cannot hold N = 18 functions"):
+        C.BoxExperts(FRONT, EXPERTS.basis, 2)
     with pytest.raises(KeyError, match="points along 'x' missing"):
         C.BoxExperts(FRONT, EXPERTS.basis, {"t": 4})
     with pytest.raises(ValueError, match="whole numbers"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxsci.control.task import Task
+from jaxsci.control.tree_growth import grower
 from jaxsci.control.tree_search import tree_search
 
 needs_mctx = pytest.mark.skipif(importlib.util.find_spec("mctx") is None, reason="mctx is not installed")
@@ -59,6 +60,37 @@ def test_ends_are_respected_and_continuous_actions_proposed():
     )()
     proposed = np.asarray(found.proposals["push"])
     assert found.action["push"] == proposed[np.abs(proposed - 0.5).argmin()] == proposed[found.index]
+
+
+@needs_mctx
+@pytest.mark.parametrize("max_depth", [None, 2])
+def test_trees_are_those_of_mctx(max_depth):
+    """Every number of every tree, where members end their ways up at different depths and where the depth is limited."""
+    import mctx
+
+    members, simulations = 5, 40
+    prior, price = jax.random.normal(jax.random.key(4), (2, STATES, CHOICES))
+
+    def recurrent(_, key, action, state):
+        after = NEXT[state, action]
+        noise = 0.1 * jax.random.normal(key, state.shape)
+        told = mctx.RecurrentFnOutput(
+            reward=noise - price[state, action],
+            discount=jnp.full(members, 0.9),
+            prior_logits=prior[after],
+            value=LAST[after],
+        )
+        return told, after
+
+    state = jnp.arange(members)
+    root = mctx.RootFnOutput(prior_logits=prior[state], value=LAST[state], embedding=state)
+    search = lambda **loop: jax.jit(lambda: mctx.gumbel_muzero_policy(
+        None, KEY, root, recurrent, simulations, max_depth=max_depth, max_num_considered_actions=CHOICES, **loop
+    ))()  # fmt: skip
+    theirs = search()
+    ours = search(loop_fn=grower(recurrent, simulations=simulations, considered=CHOICES, max_depth=max_depth))
+    assert int(theirs.search_tree.node_visits[:, 0].min()) == simulations + 1
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 def test_what_is_missing_or_wrong_is_said(monkeypatch):

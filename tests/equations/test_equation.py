@@ -84,6 +84,8 @@ def test_printing():
     assert repr(burgers) == "u_t + u*u_x - viscosity*u_xx = 0"
     assert burgers.latex() == r"u_{t} + u u_{x} - \nu u_{xx} = 0"
     assert vorticity.latex().split(r" \\ ")[1] == r"w + \psi_{xx} + \psi_{yy} = 0"
+    words = js.Equation(lambda u, speed, growth_rate: u.t + speed**2 * u.x - growth_rate * u)
+    assert words.latex() == r"u_{t} - \mathrm{growth\_rate} \, u + \mathrm{speed}^{2} \, u_{x} = 0"
     assert burgers._repr_latex_() == r"$\displaystyle\begin{gathered}" + burgers.latex() + r"\end{gathered}$"
 
 

@@ -228,6 +228,12 @@ def test_objectives(core):
         (lambda m: m.with_bounds({"PFK": (np.inf, np.inf)}), ValueError, "'PFK': no flux lies between the bounds"),
         (lambda m: m.with_bounds({"PFK": 3.0}), ValueError, r"a pair \(lower, upper\), got 3.0"),
         (lambda m: m.with_medium({"PFK": 1.0}), ValueError, "'PFK' is no exchange"),
+        (
+            lambda m: m.with_medium({"EX_glc__D_e": "ten"}),
+            TypeError,
+            "'EX_glc__D_e' is given a number or an array of numbers, got 'ten'",
+        ),
+        (lambda m: m.with_bounds({"PFK": ("a", None)}), TypeError, "'PFK' is given a number"),
         (lambda m: m.with_medium({"EX_o2": 1.0}), KeyError, "Did you mean 'EX_o2_e'"),
         (lambda m: m.with_medium({"EX_o2_e": -1.0}), ValueError, "the uptake of 'EX_o2_e' is a number >= 0"),
         (lambda m: m.with_medium({"EX_o2_e": float("nan")}), ValueError, "the uptake of 'EX_o2_e'"),

@@ -6,16 +6,19 @@ import sys
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import PartitionSpec
+from jaxsci.networks.correlation import correlate
 from jaxsci.networks.grid_products import affine, left_product
 
 jax.config.update("jax_enable_x64", True)
 waves = np.random.default_rng(0).normal(size=(3, 6))
 fields = jax.random.normal(jax.random.key(0), (4, 6, 2))
 kernels = {name: jax.random.normal(jax.random.key(1), (2, 2)) for name in ("inner", "outer")}
+kernels["near"] = jax.random.normal(jax.random.key(2), (3, 2, 2))
 
 
 def loss(kernels, fields):
-    one = lambda h: affine(left_product(waves, jnp.sin(affine(h, kernels["inner"])), (0,)), kernels["outer"])
+    near = lambda h: jnp.sin(correlate(h[None], kernels["near"])[0])
+    one = lambda h: near(affine(left_product(waves, jnp.sin(affine(h, kernels["inner"])), (0,)), kernels["outer"]))
     return jnp.mean(jax.vmap(one)(fields) ** 2)
 
 

@@ -129,19 +129,22 @@ def ladder(
       probes: starts for the search, with their truth.
       sizes: grid intervals per axis, one number for each rung.
       small: as of `largest_stable_step`.
-      stable_on: starts that must stay finite too: the scored ones, whose truth is not looked at. A step that is too long for one
-        of them is made shorter, by an eighth at a time: anyone sees that a run has blown up, without a truth.
+      stable_on: starts that must not blow up either: the scored ones, whose truth is not looked at. A step that is too long for
+        one of them is made shorter, by an eighth at a time: anyone sees that a run has blown up, without a truth. To blow up is
+        to be not finite, or to have a root mean square above twice the largest of the starts and of the probes' truth.
       order: of the solver.
       tolerance: share of its error that the step of a rung may cost.
       progress: called with a line of text for each rung.
     """
     rungs, notes = [], []
+    bound = math.inf if stable_on is None else 2 * max(_amplitude(f, probes.space) for f in (probes.truth, stable_on.starts))
     for n in sizes:
         found = largest_stable_step(n, probes, small, order=order, tolerance=tolerance)
         if found is None:
             notes.append(f"ETDRK{order} on n = {n} has no rung: it is not stable with up to 4096 steps between saves.")
             continue
-        steps = sorted({_stable(n, m, order, stable_on) for m in (found.substeps, found.stable_substeps)}, reverse=True)
+        tried = {found.substeps, found.stable_substeps}
+        steps = sorted({_stable(n, m, order, stable_on, bound=bound, small=small) for m in tried}, reverse=True)
         rungs += [rung(n, probes.dt, m, order) for m in steps]
         if progress is not None:
             also = f", stable from {probes.dt / steps[-1]:.4g}" if len(steps) > 1 else ""
@@ -149,13 +152,22 @@ def ladder(
     return rungs, notes
 
 
-def _stable(n: int, substeps: int, order: int, starts: Scored | None) -> int:
-    """The substeps, more of them where a start does not stay finite."""
+def _stable(n: int, substeps: int, order: int, starts: Scored | None, *, bound: float, small: int) -> int:
+    """The substeps, more of them where a start blows up: the bound is dropped where small steps do not keep to it either."""
     while starts is not None and substeps <= 4096:
-        if np.isfinite(search_rollouts(_Make(n, starts.dt / substeps, order), starts, substeps)).all():
+        make = _Make(n, starts.dt / substeps, order)
+        largest = _amplitude(search_rollouts(make, starts, substeps), starts.space)
+        if largest <= bound or (substeps >= small and math.isfinite(largest)):
             break
         substeps += max(1, substeps // 8)
     return substeps
+
+
+def _amplitude(fields: np.ndarray, space: int) -> float:
+    """The largest root mean square of a state, ``[..., channels, *space]``; inf where one is not finite."""
+    with np.errstate(over="ignore"):
+        largest = np.sqrt(np.mean(np.square(fields, dtype=float), axis=tuple(range(-space - 1, 0)))).max()
+    return float(largest) if np.isfinite(largest) else math.inf
 
 
 def rung(n: int, dt: float, substeps: int, order: int = 4) -> Candidate:

@@ -135,7 +135,7 @@ class Study:
             raise ValueError(f"{what} batches must be whole numbers >= 1, got {self.batches!r}.")
         unknown = [name for name in self.tuning if name not in self.surrogates]
         if unknown:
-            raise ValueError(f"{what} tuning names {listed(unknown)}, which is none of {listed(self.surrogates)}.")
+            raise ValueError(f"{what} tuning names {listed(unknown)}, which is no surrogate: {listed(self.surrogates)}.")
         if self.budget is not None and not self.budget > 0:
             raise ValueError(f"{what} the budget is seconds, above 0, got {self.budget!r}.")
         for name, least, why in (("starts", STARTS, "the intervals"), ("seeds", SEEDS, "the scatter of a training")):

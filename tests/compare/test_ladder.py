@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxsci as js
-from jaxsci.compare.ladder import fewest_substeps, ladder, largest_stable_step, rung
+from jaxsci.compare.ladder import _amplitude, _stable, fewest_substeps, ladder, largest_stable_step, rung
 from jaxsci.compare.measure import errors_of, rollouts
 from jaxsci.compare.shifts import scored_starts
 
@@ -100,3 +100,12 @@ def test_a_step_that_is_too_long_for_a_scored_start_is_made_shorter(waves):
     assert not np.isfinite(rollouts(calm[0], wild).fields).all(), "else nothing is tested"
     assert all(np.isfinite(rollouts(c, wild).fields).all() for c in tried)
     assert tried[0].substeps > calm[0].substeps
+
+
+@pytest.mark.slow
+def test_a_step_is_made_shorter_where_a_scored_start_grows_without_bound(waves, monkeypatch):
+    """A start that stays finite and is far off: a run of larger fields than any state there is has blown up too."""
+    monkeypatch.setattr("jaxsci.compare.ladder.search_rollouts", lambda make, starts, m: starts.truth * (9 if m < 3 else 1))
+    found = _stable(12, 1, 4, waves, bound=2 * _amplitude(waves.truth, 1), small=32)
+    assert found == 3, "0.25 and 0.125 are too long"
+    assert _stable(12, 1, 4, waves, bound=0.0, small=32) == 33, "no step keeps to the bound: it is not of the step"

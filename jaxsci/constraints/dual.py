@@ -269,19 +269,10 @@ def _newton(rows: Rows, y: Any, tol: Any, start: Any, limit: Any, leave: Any, wa
         # A short step has met a bound that the model did not know of: shorter steps then bend towards ascent, which always gains.
         damping = jnp.where(better & (length >= 0.3), 0.1 * damping, jnp.minimum(jnp.maximum(10 * damping, 1e-12), 1))
         mu, z, after = jnp.where(good, new_mu, mu), jnp.where(good, new_z, z), jnp.where(good, after, size)
-        # A member that turns out to be infeasible goes on, with the problem that has a solution.
-        proof = jax.lax.cond(
-            watch,
-            lambda r, s: _farkas(rows, r, s),
-            lambda r, s: jnp.zeros(going.shape, bool),
-            (excess, mu, step),
-            (transposed(rows.matrix, excess), z - y, slope),
-        )
-        # What would be given up, or ended by what rounding leaves of large multipliers, may have a proof that drowns in it.
-        lost = going & (delta == 0) & ~proof & watch & (after > tol) & (stuck | (after <= _reachable(mu, tol)))
-        proof |= jax.lax.cond(
-            lost.any(), lambda r: _farkas(rows, *_polished(rows, r)), lambda r: jnp.zeros(going.shape, bool), (new, mu, step)
-        )
+        # A member that turns out to be infeasible goes on, with the problem that has a solution. What would be given up, or ended
+        # by what rounding leaves of large multipliers, may have a proof that drowns in it.
+        lost = stuck | (after <= _reachable(mu, tol))
+        proof = _unsolvable(rows, (new, mu, step), going & watch & (delta == 0) & (after > tol), lost)
         infeasible = going & (delta == 0) & (after > tol) & proof
         delta = jnp.where(infeasible, _DELTA, delta)
         stuck &= ~infeasible & watch  # before that, whoever is left gets a turn
@@ -338,11 +329,45 @@ def _longest_step(rows: Rows, z: Any, step: Any, slope: Any, square: Any, going:
     return jnp.where(going, low, t)
 
 
-def _farkas(rows: Rows, rays: Any, slopes: Any) -> Any:
-    """Whether one of the rays r proves that no point satisfies the constraint: r . c beyond what r . Q x can be in the box."""
-    r, slope = jnp.stack(rays), jnp.stack(slopes)  # [3, rows, B], [3, n, B]
+def _unsolvable(rows: Rows, rays: Any, going: Any, lost: Any) -> Any:
+    """Which of those that are going have a ray among the `rays` that proves that no point satisfies their constraint.
+
+    Those that are lost are tried again, less what has a slope where the box has no end at all. With U the columns without ends,
+    a ray r is a proof only where U^T r = 0, and r - d with U U^T d = U U^T r is the nearest such ray.
+    """
+    kinds, batch = len(rays), len(going)
+    many = lambda array: jnp.tile(array, kinds) if array.shape[-1] == batch else array  # noqa: E731
+    right, lower, upper, lost = (many(array) for array in (rows.right, rows.lower, rows.upper, lost))
+    free = jnp.isinf(lower) & jnp.isinf(upper)
+
+    def each(product, array):
+        if rows.matrix.ndim == 2:
+            return product(rows.matrix, array)
+        parts = jnp.split(array, kinds, axis=-1)
+        return jnp.concatenate([product(rows.matrix, part) for part in parts], axis=-1)
+
+    def product(p):
+        return each(times, jnp.where(free, each(transposed, p), 0))
+
+    def body(carry):
+        count, r, proof = carry
+        r = r / jnp.maximum(largest(r), jnp.finfo(r.dtype).tiny)
+        along = jnp.where(lost & (count > 0), product(r), 0)
+        r = r - conjugate_gradients(product, along, jnp.finfo(r.dtype).eps, 2 * len(r) + 10)
+        found = _farkas(rows._replace(right=right, lower=lower, upper=upper), r, each(transposed, r))
+        return count + 1, r, proof | (going & found.reshape(kinds, batch).any(0))
+
+    def unsettled(carry):
+        count, _, proof = carry  # as they are, without slopes, and less what rounding has left of these
+        return (going & ~proof & (lost[:batch] | (count == 0))).any() & (count < 3)
+
+    return jax.lax.while_loop(unsettled, body, (0, jnp.concatenate(rays, axis=-1), jnp.zeros_like(going)))[2]
+
+
+def _farkas(rows: Rows, r: Any, slope: Any) -> Any:
+    """Whether r proves that no point satisfies the constraint: r . c is beyond what r . Q x can be in the box."""
     eps = jnp.finfo(r.dtype).eps
-    doubt = 1e3 * eps * jnp.sqrt(jnp.sum(r * r, 1, keepdims=True)) * jnp.max(rows.norm)  # of a slope, by rounding
+    doubt = 1e3 * eps * jnp.sqrt(_dot(r, r)) * jnp.max(rows.norm)  # of a slope, by rounding
 
     def at(bound):
         # A slope counts for whatever it may be. Where a bound is missing only zero has a maximum: there doubt counts as zero.
@@ -352,24 +377,8 @@ def _farkas(rows: Rows, rays: Any, slopes: Any) -> Any:
 
     most = jnp.maximum(at(rows.lower), at(rows.upper))
     claimed = r * rows.right
-    rounding = 1e2 * eps * (jnp.abs(claimed).sum(1) + jnp.abs(most).sum(1))
-    return (claimed.sum(1) > most.sum(1) + rounding).any(0)
-
-
-def _polished(rows: Rows, rays: Any) -> tuple[Any, Any]:
-    """The rays less what has a slope where the box has no end at all, and their slopes there: zero, to rounding.
-
-    With U the columns without ends, r is a proof only where U^T r = 0: r - d with U U^T d = U U^T r is the nearest such ray.
-    """
-    free = jnp.isinf(rows.lower) & jnp.isinf(rows.upper)
-
-    def product(p: Any) -> Any:
-        return times(rows.matrix, jnp.where(free, transposed(rows.matrix, p), 0))
-
-    rays = [ray / jnp.maximum(largest(ray), jnp.finfo(ray.dtype).tiny) for ray in rays]
-    for _ in range(2):  # the second time of what rounding has left
-        rays = [r - conjugate_gradients(product, product(r), jnp.finfo(r.dtype).eps, 2 * len(r) + 10) for r in rays]
-    return tuple(rays), tuple(transposed(rows.matrix, ray) for ray in rays)
+    rounding = 1e2 * eps * (jnp.abs(claimed).sum(0) + jnp.abs(most).sum(0))
+    return claimed.sum(0) > most.sum(0) + rounding
 
 
 def largest(array: Any) -> Any:

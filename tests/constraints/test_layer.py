@@ -9,7 +9,7 @@ from flax import nnx
 import jaxsci as js
 
 C = js.constraints
-SHARES = C.Polytope(jnp.ones((1, 3)), jnp.ones(1), 0.0)
+SHARES = C.Simplex()
 X = jnp.ones((4, 2))
 
 

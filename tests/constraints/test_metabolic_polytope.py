@@ -58,6 +58,6 @@ def test_small_slopes_count_against_large_bounds(dtype):
         jnp.ones((), dtype),
     )
     ray = jnp.ones((1, 1), dtype)
-    assert not dual._farkas(rows, (ray,), (rows.matrix.T @ ray,)).any()
+    assert not dual._farkas(rows, ray, rows.matrix.T @ ray).any()
     short = rows._replace(upper=jnp.asarray([[0.5], [1]], dtype))
-    assert dual._farkas(short, (ray,), (rows.matrix.T @ ray,)).all()
+    assert dual._farkas(short, ray, rows.matrix.T @ ray).all()

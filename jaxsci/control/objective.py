@@ -70,6 +70,7 @@ def objective(
       batch: members of the mean.
       remat: what the reverse pass remembers: "tape" everything, "step" the state of every step, "sqrt" or "recursive" fewer
         states; "auto" the tape where it is small, states where they fit, else "sqrt". Values and gradients do not depend on it.
+        "forward" is for `jax.jvp` and `jax.jacfwd` alone.
       truncate: cut the derivative every so many steps; the value stays.
       critic: ``(critic_params, observation) -> expected cost to come``; with `truncate`, the derivative of the critic at a cut
         stands for what is cut. The value stays.

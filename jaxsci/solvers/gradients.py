@@ -23,6 +23,8 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 from jaxsci._checks import unknown_name
 
@@ -85,23 +87,27 @@ def split_steps(steps: int, policy: GradientPolicy) -> tuple[int, ...]:
     return (*parts, left)
 
 
-@jax.custom_jvp
 def refuse_reverse_mode(value: Any) -> Any:
     """The identity; transposing it says that these steps have no reverse mode, and what has."""
-    return value
+    is_real = lambda leaf: jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)  # noqa: E731
+    return jax.tree.map(lambda leaf: _forward_only.bind(leaf) if is_real(leaf) else leaf, value)
 
 
-@refuse_reverse_mode.defjvp
-def _(primals, tangents):
-    def refuse(*_):
-        raise TypeError(
-            "These steps cannot be differentiated in reverse: their number is only known when they run (dt=None), or "
-            'gradient="forward" was asked for. Give the step, js.Spectral(n=..., dt=...) with gradient="auto" (a first run '
-            "reports a good one in stats['dt']), or use forward mode (jax.jvp, jax.jacfwd)."
-        )
+def _refuse(*_: Any) -> Any:
+    raise TypeError(
+        "These steps cannot be differentiated in reverse: their number is only known when they run (dt=None), or "
+        'gradient="forward" (remat="forward" of a policy\'s objective) was asked for. Give the step, js.Spectral(n=..., dt=...) '
+        "with gradient=\"auto\" (a first run reports a good one in stats['dt']), or use forward mode (jax.jvp, jax.jacfwd)."
+    )
 
-    (value,), (tangent,) = primals, tangents
-    return value, jax.custom_derivatives.linear_call(lambda _, t: t, refuse, (), tangent)
+
+# A primitive, as `jax.custom_derivatives.linear_call` does not pass jax.vmap, of which jax.jacfwd is made.
+_forward_only = Primitive("forward_only")
+_forward_only.def_impl(lambda x: x)
+_forward_only.def_abstract_eval(lambda x: x)
+mlir.register_lowering(_forward_only, lambda _, x: [x])
+batching.defvectorized(_forward_only)
+ad.deflinear(_forward_only, _refuse)
 
 
 def state_bytes(state: Any) -> int:

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="a coefficient; may be repeated")
     one.add_argument("--methods", default=None, help="some of spectral,adaptive,features,neural, separated by commas")
     study = compare.add_argument_group("of a study")
-    study.add_argument("--resume", action="store_true", help="go on with what --out holds; nothing finished is repeated")
+    study.add_argument("--resume", action="store_true", help="go on with what --out holds; no finished stage is repeated")
     study.add_argument("--quick", action="store_true", help="small, to see that it runs; the figures say so")
     study.add_argument("--distributed", metavar="WHO", nargs="?", const="", help=_HOSTS)
     compare.set_defaults(run=_compare)

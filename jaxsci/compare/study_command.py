@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 
 from jaxsci._command import BadInput, clock
 from jaxsci.compare.command_line import check_report
@@ -38,7 +39,7 @@ def run_study_command(options: argparse.Namespace) -> int:
     record = None if options.out is None else Path(options.out) / RECORD
     first_says(lambda: _check(options, record))
     mesh, say = mesh_of(options.device), clock() if is_first() else None
-    print(f"{study.name}: {study.family(jax.random.key(0))}")
+    print(f"{study.name}: {_identity(study)}")
     try:
         report = run_study(
             study, seed=options.seed, folder=record, resume=options.resume, budget=options.budget, progress=say, mesh=mesh
@@ -65,6 +66,14 @@ def run_function_study_command(options: argparse.Namespace) -> int:
     study = FUNCTION_STUDIES[options.problem]("quick" if options.quick else "default")
     report = run_function_study(study, seed=options.seed, progress=clock())
     return _told(report, options)
+
+
+def _identity(study: Study) -> str:
+    """One of the problems of the family, and what each has of its own."""
+    first, second = (study.family(key) for key in jax.random.split(jax.random.key(0)))
+    plain = {k: float(v) for k, v in first.coefficients.items() if not callable(v) and jnp.ndim(v) == 0}
+    own = [name for name, value in plain.items() if value != float(second.coefficients[name])]
+    return f"{first}" + (f"; every run draws its {' and '.join(own)}" if own else "")
 
 
 def _told(report: StudyReport, options: argparse.Namespace) -> int:

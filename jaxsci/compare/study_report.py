@@ -96,7 +96,8 @@ class Verdict:
         A bound where the ladder does not reach that error, see `censored`; NaN where the surrogate blew up.
       censored: "" or how the ratio is bounded: "below" (even the coarsest rung is more accurate than the surrogate, so that the
         ratio is at most the printed one) or "above" (no rung is as accurate, and it is at least the printed one).
-      error_ratio: the surrogate's error over that of the solver in the same time; below 1 the surrogate is more accurate.
+      error_ratio: the surrogate's error over that of the solver in the same time; below 1 the surrogate is more accurate. At
+        least that, with an infinite upper bound, where every rung takes less time.
       break_even: trajectories after which data, training and tuning are paid back; inf is "never".
       upfront_seconds: data + training + tuning.
     """

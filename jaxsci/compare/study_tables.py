@@ -25,9 +25,11 @@ METRICS = {  # how the known metrics are called, in the order of the table
 _DEFINITIONS = {  # what stands under the table, of those that are in it; docs/compare.md has the whole
     "correlation_time": "Correlation time: t until the mean correlation with the truth falls below 0.95.",
     "valid_prediction_time": "Valid prediction time: until the error exceeds 0.4 of the truth's root mean square.",
-    "spectrum_error": "Spectrum error: decades between the energy spectra of the later half, in the mean over shells.",
+    "spectrum_error": "Spectrum error: decades between the energy spectra of the later half, in the mean over shells; a grid "
+    "that is coarser than that of the scores has nothing in the last of them.",
     "conservation_drift": "Conservation drift: of what the equation keeps, from start to end, relative to its size at the start.",
-    "residual": "Residual: of a step against the solver's own, relative to the change in it; 1 is to stand still.",
+    "residual": "Residual: of a step against the solver's own on the grid of the scores, relative to the change in it; 1 is to "
+    "stand still. It is no error: a finer grid is off that grid too.",
     "gradient_error": "Gradient error: relative L2 of the gradient, against the solver's.",
     "largest_error": "Largest error: of all inputs.",
     "one_minus_q2": "1 - Q2: mean square error over the variance of the truth; 1 is to give the mean.",
@@ -175,6 +177,12 @@ def speed(verdict: Verdict) -> str:
     return {"below": "every rung is better", "above": "no rung is as good"}.get(verdict.censored, text)
 
 
+def accuracy(verdict: Verdict) -> str:
+    """The runtime-matched error ratio as a cell; a bound where the solver has no rung that takes as long."""
+    value, _, high = verdict.error_ratio
+    return f"at least {number(value)}" if math.isfinite(value) and high == math.inf else interval(verdict.error_ratio)
+
+
 def payback(estimate: Interval, censored: str = "") -> str:
     """The number of runs as a cell, with the side on which it is bounded; where it is never, the best case beside it."""
     if estimate.value == math.inf:
@@ -198,7 +206,7 @@ def _verdicts(report: StudyReport) -> Table:
     rows = tuple(
         (
             verdict.name + ", cut short" * (verdict.name in cut), str(verdict.batch), interval(verdict.error, percent),
-            speed(verdict), interval(verdict.error_ratio),
+            speed(verdict), accuracy(verdict),
             payback(verdict.break_even, verdict.censored), seconds(verdict.upfront_seconds),
         )
         for verdict in report.verdicts
@@ -214,7 +222,8 @@ def _verdicts(report: StudyReport) -> Table:
     )
     notes = (
         f"Speed ratio: seconds of {solver} at the surrogate's error over the surrogate's; above 1 the surrogate is faster.",
-        f"Error ratio: the surrogate's error over that of {solver} in the same time; below 1 the surrogate is more accurate.",
+        f"Error ratio: the surrogate's error over that of {solver} in the same time; below 1 the surrogate is more accurate, "
+        "and at least that where no rung takes as long.",
         "Errors, and what was spent up front (data, training, tuning): of several seeds the median. In brackets: the 5 and 95 "
         f"per cent bounds of a bootstrap over the {report.wording.start}s and the seeds; times are the least of many rounds, "
         "whose noise is not in the bounds.",
@@ -264,10 +273,13 @@ def _metrics(report: StudyReport) -> Table:
     )
     known = dict(METRICS)
     if report.settings.get("lyapunov_time"):
-        known["valid_prediction_time"] += f" / Lyapunov time {number(float(report.settings['lyapunov_time']))}"
+        known["valid_prediction_time"] += f", in Lyapunov times of {number(float(report.settings['lyapunov_time']))}"
     head = ("candidate", *(known.get(name, name.replace("_", " ")) for name in names))
     title = "Over a long time" if report.wording is TRAJECTORIES else "Beside the error"
-    notes = tuple(_DEFINITIONS[name] for name in names if name in _DEFINITIONS)
+    notes = [_DEFINITIONS[name] for name in names if name in _DEFINITIONS]
+    if "correlation_time" in names and len(report.ts):
+        notes.append(f"The rollouts end at t = {number(float(report.ts[-1]))}: times that last so long may be longer.")
+    notes = tuple(notes)
     return Table("metrics", title, head, rows, tuple(group.family for group in found), notes)
 
 

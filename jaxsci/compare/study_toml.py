@@ -102,8 +102,10 @@ def study_of_file(path: str | Path) -> Study:
         solvers |= {k: str(path.parent / rest.pop(k)) for k in ("data", "scored") if isinstance(rest.get(k), str)}
         given = {"name": table["name"], "family": family, "surrogates": surrogates_of(table)}
         given |= {"baselines": baselines_of(table), "shifts": _shifts(table)} | solvers
+        known = [field.name for field in dataclasses.fields(Study) if field.name not in (*_SECTIONS, "family")]
+        _nothing_left("[study]", {k: v for k, v in rest.items() if k not in known}, known)
         with _named("[study]"):
-            return _made(Study, given | {k: v for k, v in rest.items() if k not in given}, "[study]")
+            return _made(Study, given | rest, "[study]")
     except StudyFileError as error:
         raise StudyFileError(f"{path}: {error}") from None
 
@@ -150,7 +152,7 @@ def family_of(table: Mapping[str, Any], *, random: bool = True) -> Callable[[Key
     [problem] is ``catalogue = "burgers"`` with ``coefficients``, or ``equation`` (a formula, or a list of them), ``unknowns``,
     ``domain`` (an interval for each coordinate), ``coefficients`` (numbers; a pair is an interval from which each run draws),
     ``initial`` (formulas) and ``boundary`` ("periodic", or ``{dirichlet = 0}``, ``{neumann = 0}``). [starts] has, for an unknown,
-    a kind of random field and its options, ``u = {kind = "random_fourier_series", cutoff = 5}``.
+    a kind of random field and its options, ``u = {kind = "random_fourier_series", cutoff = 5}``, and ``mean``, which is added.
 
     Args:
       random: whether runs are drawn, so that they must differ; all those of a study may come from files.
@@ -245,11 +247,13 @@ def _start(unknown: str, given: Any, problem: Problem) -> Callable[[Key], Any]:
         raise StudyFileError(f"[starts]: {unknown} needs a kind, one of {', '.join(STARTS)}.")
     if kind not in STARTS:
         raise StudyFileError(f"[starts]: {unknown} needs {unknown_name('kind', str(kind), STARTS)}")
-    draw = getattr(random_fields, kind)
+    mean = options.pop("mean", 0.0)
+    if not isinstance(mean, int | float) or isinstance(mean, bool):
+        raise StudyFileError(f"[starts] {unknown}: mean is a number, got {mean!r}.")
+    draw = lambda key: getattr(random_fields, kind)(key, problem.domain, **options).plus(mean)  # noqa: E731
     with _named(f"[starts] {unknown}"):
-        draw(jax.random.key(0), problem.domain, **options)
-        problem.with_initial(**{unknown: draw(jax.random.key(0), problem.domain, **options)})
-    return lambda key: draw(key, problem.domain, **options)
+        problem.with_initial(**{unknown: draw(jax.random.key(0))})
+    return draw
 
 
 def surrogates_of(table: Mapping[str, Any]) -> dict[str, Any]:

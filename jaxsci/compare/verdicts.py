@@ -118,7 +118,8 @@ def judge(
     drawn anew with replacement. Times are minima, and not drawn.
 
     Where the ladder does not reach the error of the surrogate, `Verdict.censored` says on which side, and ratio and break-even
-    are bounds: "below" at most and at least, "above" at least and at most.
+    are bounds: "below" at most and at least, "above" at least and at most. Where no rung takes as long as the surrogate, a finer
+    one would err less, and the error ratio is at least what is told: its upper bound is infinite.
 
     Args:
       surrogate: its seeds.
@@ -126,8 +127,8 @@ def judge(
       batch: one of the sizes that were timed.
       resamples: of the bootstrap.
       seed: of the bootstrap.
-      coarser: whether the solver could be coarser than the cheapest rung. Where it could not (a linear programme is solved or is
-        not), that rung is what one has at every larger error, and nothing is censored "below".
+      coarser: whether the solver could be coarser than the cheapest rung, and finer than the dearest. Where it could not (a
+        linear programme is solved or is not), that rung is what one has at every larger error, and nothing is censored "below".
     Raises:
       ValueError: nothing to judge, other starts, or a batch size that was not timed.
     Reference: McGreivy & Hakim (2024), Nature Machine Intelligence 6, 1256 (equal accuracy or equal time); Efron (1979), Annals
@@ -179,10 +180,11 @@ def judge(
     elif censored == "above":
         pays = pays._replace(low=0.0) if math.isfinite(pays.value) else Interval(math.nan, 0.0, math.inf)
     theirs = error_at_seconds(ladders, seconds, own)
-    ratio = np.where(theirs == 0, np.inf, error / np.where(theirs == 0, 1.0, theirs))
-    return Verdict(
-        name, batch, _interval(error), _interval(matched.seconds / own), censored, _interval(ratio), pays, upfront
-    )
+    ratio = _interval(np.where(theirs == 0, np.inf, error / np.where(theirs == 0, 1.0, theirs)))
+    finest = seconds[ladders[0] == ladders[0].min()].min()
+    if coarser and own > finest and theirs[0] > 0:  # a finer rung than any would take that long
+        ratio = ratio._replace(high=math.inf)
+    return Verdict(name, batch, _interval(error), _interval(matched.seconds / own), censored, ratio, pays, upfront)
 
 
 def _front(errors: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -341,9 +341,7 @@ def _unsolvable(rows: Rows, rays: Any, going: Any, lost: Any) -> Any:
     free = jnp.isinf(lower) & jnp.isinf(upper)
 
     def each(product, array):
-        if rows.matrix.ndim == 2:
-            return product(rows.matrix, array)
-        parts = jnp.split(array, kinds, axis=-1)
+        parts = jnp.split(array, kinds, axis=-1) if rows.matrix.ndim == 3 else [array]
         return jnp.concatenate([product(rows.matrix, part) for part in parts], axis=-1)
 
     def product(p):

@@ -89,6 +89,10 @@ class FourierSeries:
             value = jnp.concatenate([low, gap, high], axis=i)
         return jnp.fft.irfftn(value, s=sizes, axes=tuple(range(len(sizes))), norm="forward")
 
+    def plus(self, constant: Float[ArrayLike, ""]) -> FourierSeries:
+        """The series of f + constant."""
+        return dataclasses.replace(self, modes=self.modes.at[(0,) * self.modes.ndim].add(constant))
+
     @property
     def mean_square(self) -> Float[Array, ""]:
         """The mean of f^2 over the box, by Parseval."""

@@ -188,6 +188,6 @@ def test_a_report_of_almost_nothing_is_told():
 def test_the_unit_of_the_valid_time_is_told_only_where_it_is_known():
     report = study("quick")
     head = {t.key: t for t in tables(report)}["metrics"].head
-    assert "valid prediction time / Lyapunov time 1.7" in head
+    assert "valid prediction time, in Lyapunov times of 1.7" in head
     unknown = dataclasses.replace(report, settings={})
     assert "valid prediction time" in {t.key: t for t in tables(unknown)}["metrics"].head

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jaxsci as js
@@ -84,6 +85,13 @@ def test_its_family_draws_starts_and_coefficients(study):
     assert found.shifts[1].scale == 2
 
 
+def test_a_start_may_have_a_mean(study):
+    plain, raised = (study(OWN.replace("cutoff = 4", f"cutoff = 4{more}")) for more in ("", ", mean = 0.5"))
+    key, x = jax.random.key(0), jnp.linspace(0, 6.28, 9)
+    first, second = (p.initial["u"]({"x": x}, p.coefficients) for p in (found.family(key) for found in (plain, raised)))
+    np.testing.assert_allclose(second, first + 0.5, rtol=1e-6)
+
+
 def test_a_problem_of_the_catalogue_with_a_range(study):
     text = OWN[OWN.index("[study]") :].split("[shifts")[0].replace('numbers = ["viscosity"]', "")
     head = '[problem]\ncatalogue = "kuramoto_sivashinsky"\n[starts]\nu = {kind = "random_fourier_series"}\n'
@@ -110,6 +118,8 @@ BAD = {
     "a short ladder": (OWN.replace("[12, 16, 24, 32, 48]", "[12, 16]"), r"\[study\]: .*ladder needs 5 grids"),
     "a misspelt setting": (OWN.replace("steps = 10", "step = 10"), r"\[study\]: entry 'step' does not exist.*'steps'"),
     "a missing setting": (OWN.replace("steps = 10\n", ""), r"\[study\]: steps is missing"),
+    "a mean that is no number": (OWN.replace("cutoff = 4", 'cutoff = 4, mean = "half"'), r"\[starts\] u: mean is a number"),
+    "what is no setting": (OWN.replace("steps = 10", "steps = 10\nfamily = 1"), r"\[study\]: entry 'family' does not exist"),
     "no truth": (OWN.replace("truth = {n = 128, dt = 0.01}\n", ""), r"\[study\]: truth is missing"),
     "a step back": (OWN.replace("dt = 0.1\n", "dt = -0.1\n"), r"\[study\]: .*dt, the time between two saves, must be"),
     "no network": (OWN.replace('network = "FNO"\n', ""), r"\[surrogates.FNO\]: network is missing; there are FNO,"),

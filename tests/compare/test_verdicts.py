@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxsci.compare.study_report import Measurement
+from jaxsci.compare.study_tables import accuracy
 from jaxsci.compare.verdicts import error_at_seconds, judge, seconds_at_error
 
 ERRORS, SECONDS = np.array([0.3, 0.1, 0.01, 0.001]), np.array([0.5, 1.0, 4.0, 16.0])
@@ -106,6 +107,18 @@ def test_more_accurate_than_every_rung_is_a_bound_from_above():
     assert found.break_even.low == 0
     found = judge([made(1e-7, 2e5, "surrogate", "FNO", training_seconds=30.0)], power_law(1.0), 1)
     assert math.isnan(found.break_even.value), "a finer solver may be dearer than the surrogate, or not"
+
+
+def test_slower_than_the_finest_rung_the_error_ratio_is_a_bound():
+    ladder = power_law(1.0)
+    finest = max(m.seconds[1] for m in ladder)
+    slow, quick = (judge([made(0.01, t, "surrogate", "FNO")], ladder, 1) for t in (1.01 * finest, 0.99 * finest))
+    assert slow.error_ratio.value == pytest.approx(0.01 / min(m.errors.mean() for m in ladder))
+    assert slow.error_ratio.high == math.inf, "a finer rung would err less"
+    assert accuracy(slow).startswith("at least ")
+    assert math.isfinite(quick.error_ratio.high)
+    known = judge([made(0.01, 1.01 * finest, "surrogate", "FNO")], ladder, 1, coarser=False)
+    assert math.isfinite(known.error_ratio.high), "there is no other form of the solver"
 
 
 def test_a_surrogate_that_blew_up_has_no_ratio():

@@ -54,6 +54,11 @@ def test_series_is_the_sum_that_its_docstring_says():
     assert float(f(0.3, 0.9)) == pytest.approx(float(total), abs=1e-14)
 
 
+def test_a_constant_is_added_everywhere():
+    f = series(2)
+    np.testing.assert_allclose(f.plus(0.5).on_grid(8), f.on_grid(8) + 0.5, atol=1e-14)
+
+
 def test_series_is_periodic_and_differentiates():
     f = series(2)
     assert float(f(0.3, 0.2)) == pytest.approx(float(f(2.3, -2.8)), abs=1e-13)

@@ -272,7 +272,7 @@ def _newton(rows: Rows, y: Any, tol: Any, start: Any, limit: Any, leave: Any, wa
         # A member that turns out to be infeasible goes on, with the problem that has a solution. What would be given up, or ended
         # by what rounding leaves of large multipliers, may have a proof that drowns in it.
         lost = stuck | (after <= _reachable(mu, tol))
-        proof = _unsolvable(rows, (new, mu, step), going & watch & (delta == 0) & (after > tol), lost)
+        proof = _unsolvable(rows, (excess, new, mu, step), going & watch & (delta == 0) & (after > tol), lost)
         infeasible = going & (delta == 0) & (after > tol) & proof
         delta = jnp.where(infeasible, _DELTA, delta)
         stuck &= ~infeasible & watch  # before that, whoever is left gets a turn

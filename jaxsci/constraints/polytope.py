@@ -150,10 +150,10 @@ class Polytope(Constraint):
         if shared is None:
             shared = None if data.A is None and data.C is None else factor(fixed.A, fixed.C)
         shared = jax.lax.stop_gradient(shared)
-        tol = _tolerance(fixed, tol)
+        tol, enough = _tolerance(fixed, tol)
         if warm is not None:
             warm = self._flat_warm(warm, batch)
-        found = polytope_solve.nearest(fixed, shared, tol, warm, _MAX_STEPS if max_steps is None else max_steps)
+        found = polytope_solve.nearest(fixed, shared, tol, enough, warm, _MAX_STEPS if max_steps is None else max_steps)
         if shared is None:  # bounds alone
             x, multipliers = clip(data.y, data.lower, data.upper), found.multipliers
         else:
@@ -161,7 +161,7 @@ class Polytope(Constraint):
         crossed = (fixed.lower > fixed.upper).any(0) | (fixed.C_lower > fixed.C_upper).any(0)
         status = jnp.where(known, jnp.where(crossed, INFEASIBLE, found.status), NOT_FINITE)
         residual = polytope_solve.violation(fixed, found.x)
-        status = jnp.where((status == CONVERGED) & (residual > tol), MAX_STEPS, status)
+        status = jnp.where((status == CONVERGED) & (residual > enough), MAX_STEPS, status)
         active = jnp.where(x <= fixed.lower, -1, jnp.where(x >= fixed.upper, 1, 0)).astype(jnp.int8)
         m = 0 if data.A is None else data.A.shape[-2]
         warm = Warm(jax.lax.stop_gradient(multipliers), found.slack)
@@ -238,13 +238,15 @@ def _finite(data: Data) -> Any:
     return jnp.broadcast_to(known, data.y.shape[-1:])
 
 
-def _tolerance(data: Data, tol: Any) -> Any:
-    """Of a row, for each member: some rounding errors of its terms, unless given."""
+def _tolerance(data: Data, tol: Any) -> tuple[Any, Any]:
+    """Of a row, for each member, some rounding errors of its terms: what to aim at, and what will do where that cannot be
+    reached, as at corners that hardly push. What is given is both."""
     if tol is not None:
-        return jnp.full(data.y.shape[-1], tol, data.y.dtype)
+        return (jnp.full(data.y.shape[-1], tol, data.y.dtype),) * 2
     size = jnp.sqrt(jnp.sum(clip(data.y, data.lower, data.upper) ** 2, axis=0))
     terms = largest(data.b) + polytope_solve.longest(data) * size
-    return 16 * jnp.finfo(data.y.dtype).eps * jnp.maximum(terms, 1e-30)
+    rounding = jnp.finfo(data.y.dtype).eps * jnp.maximum(terms, 1e-30)
+    return 16 * rounding, (128 if data.y.dtype == jnp.float64 else 16) * rounding
 
 
 def _product(matrix: Any, x: Any) -> Any:

@@ -59,8 +59,8 @@ class Nearest(NamedTuple):
     held: Any  # of each row of A and C: 2 an equation, -1 or 1 at a bound that pushes, 0 where nothing does
 
 
-def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_steps: int) -> Nearest:
-    """The projection; not differentiable as such: see `attach`. `tol` [B] bounds the violation of a row."""
+def nearest(data: Data, factor: Factor | None, tol: Any, enough: Any, warm: Warm | None, max_steps: int) -> Nearest:
+    """The projection; not differentiable as such: see `attach`. `tol` [B] bounds the violation of a row; `enough` [B] will do."""
     batch, dtype = data.y.shape[-1], data.y.dtype
     if factor is None:
         none, done = jnp.zeros((0, batch), dtype), jnp.full(batch, CONVERGED)
@@ -82,7 +82,7 @@ def nearest(data: Data, factor: Factor | None, tol: Any, warm: Warm | None, max_
         x, multipliers = clip(found.z, data.lower, data.upper), factor.expand(found.multipliers)
         # The dual may end at its rounding errors, a little above what was asked of it, and the point be as good as any.
         if exact:
-            good = violation(data, x) <= tol
+            good = violation(data, x) <= enough
         else:
             x, multipliers = _polish(data, factor, multipliers, equations, status != INFEASIBLE, tol)
             good = _optimal(data, x, multipliers, equations, tol)

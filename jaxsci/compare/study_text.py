@@ -25,7 +25,7 @@ from jaxsci.compare.study_tables import (
 
 WIDTH = 120  # columns of a terminal
 _EVEN = "1.0"
-_NAME = 34  # of them for the first column, at most
+_NAME = 44  # of them for the first column, at most
 
 
 def study_text(report: StudyReport) -> str:

@@ -242,7 +242,8 @@ def _tolerance(data: Data, tol: Any) -> tuple[Any, Any]:
     """Of a row, for each member, some rounding errors of its terms: what to aim at, and what will do where that cannot be
     reached, as at corners that hardly push. What is given is both."""
     if tol is not None:
-        return (jnp.full(data.y.shape[-1], tol, data.y.dtype),) * 2
+        given = jnp.full(data.y.shape[-1], tol, data.y.dtype)
+        return given, given
     size = jnp.sqrt(jnp.sum(clip(data.y, data.lower, data.upper) ** 2, axis=0))
     terms = largest(data.b) + polytope_solve.longest(data) * size
     rounding = jnp.finfo(data.y.dtype).eps * jnp.maximum(terms, 1e-30)

@@ -278,6 +278,7 @@ def test_a_radius_and_a_total_of_zero_have_the_derivative_from_above():
     assert jax.jacobian(lambda t: c.Simplex(t).project(y)[0])(0.0).tolist() == [0.0, 1.0]
 
 
+@pytest.mark.slow
 def test_numbers_that_cannot_be_moved_are_no_false_alarm():
     """A source with a mean that no field with periods has; below a radius of zero there is no ball."""
     cells = c.DivergenceFreeDiscrete((jnp.array([0.1, 0.2, 0.3]), 0.1), periodic=(False, True))

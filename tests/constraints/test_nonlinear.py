@@ -115,7 +115,13 @@ def test_half_spaces_against_the_multipliers_that_numpy_finds():
             3,
             marks=pytest.mark.slow,
         ),
-        (lambda x, a: x[0] * x[1] - a, lambda x, a: jnp.stack([1.5 - x @ x, x[2] - jnp.sin(3 * x[0])]), jnp.array(0.5), 3),
+        pytest.param(
+            lambda x, a: x[0] * x[1] - a,
+            lambda x, a: jnp.stack([1.5 - x @ x, x[2] - jnp.sin(3 * x[0])]),
+            jnp.array(0.5),
+            3,
+            marks=pytest.mark.slow,
+        ),
         pytest.param(lambda x, a: x[1] - a * x[0] ** 2, lambda x, a: 0.5 - x[0], jnp.array(10.0), 2, marks=pytest.mark.slow),
         (lambda x, r: (x @ x - r**2) * jnp.stack([1.0, 2.0 + x[0], 3.0]), None, jnp.array(1.0), 4),  # rank 1 of 3
     ],

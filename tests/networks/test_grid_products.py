@@ -31,6 +31,7 @@ for over, alone in zip(*(jax.tree.leaves(jax.value_and_grad(f)(kernels, fields))
 """
 
 
+@pytest.mark.slow
 def test_a_gradient_in_what_devices_share_is_the_sum_over_them():
     more = "import os; os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0'\n"
     done = subprocess.run([sys.executable, "-c", more + PROGRAM], capture_output=True, text=True, timeout=600)

@@ -39,6 +39,7 @@ from jaxsci.compare.study_settings import Study as Study
 from jaxsci.compare.verdicts import judge
 from jaxsci.problems import stepper
 from jaxsci.solvers import Spectral
+from jaxsci.surrogates.coarse_solver import CoarseRule
 from jaxsci.surrogates.network_surrogate import NetworkSurrogate, fit_seeds
 from jaxsci.surrogates.stepper import FittedSurrogate
 from jaxsci.surrogates.trajectories import Trajectories
@@ -269,6 +270,8 @@ class _Run:
             "cut_short": self.cut_short(name, fitted) if fitted.stats.get("stopped") == "budget" else "",
         }
         detail = "" if seed is None else f"seed {seed}"
+        if isinstance(fitted.rule, CoarseRule):
+            detail = f"n = {fitted.rule.method.n}, dt = {fitted.rule.method.dt:.4g}"
         return Candidate(name, family, detail, Fitted(fitted), self.study.n, self.study.dt, seed, 1, stats)
 
     def cut_short(self, name: str, fitted: FittedSurrogate) -> str:

@@ -92,7 +92,7 @@ def groups(report: StudyReport) -> list[Group]:
     """The measurements, seeds of one name together: the ladder first, then the surrogates, then the baselines."""
     found: dict[tuple[str, str], list[Measurement]] = {}
     for m in report.measurements:
-        label = f"{m.name}, {m.detail}" if m.family == "solver" and m.detail else m.name
+        label = f"{m.name}, {m.detail}" if m.family != "surrogate" and m.detail else m.name
         found.setdefault((m.family, label), []).append(m)
     order = {"solver": 0, "surrogate": 1, "baseline": 2}
     made = [

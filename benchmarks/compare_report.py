@@ -56,7 +56,7 @@ def rows_twice(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield row(
             f"report twice: break-even runs, batch {batch}", ours=apart, target=0.2, meets=apart <= 0.2, precision="float32",
             break_even=[a if math.isfinite(a) else "never", b if math.isfinite(b) else "never"],
-            speed_ratio=[first.speed_ratio.value, second.speed_ratio.value], censored=[first.censored, second.censored],
+            speed_ratio=[first.speed_ratio.value, second.speed_ratio.value], bound=[first.speed_bound, second.speed_bound],
             error=[first.error.value, second.error.value], upfront_seconds=[first.upfront_seconds, second.upfront_seconds],
         )  # fmt: skip
 

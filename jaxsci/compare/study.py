@@ -30,7 +30,8 @@ from jaxsci.compare.measure import (
 )
 from jaxsci.compare.predictability import lyapunov_exponent
 from jaxsci.compare.shifts import Fitted, Shifted, score_shift, scored_starts
-from jaxsci.compare.study_data import check_problem, made_runs, made_together, made_truth
+from jaxsci.compare.study_checks import check_study
+from jaxsci.compare.study_data import made_runs, made_together, made_truth
 from jaxsci.compare.study_outcome import busy, notes_of, over_budget, scattered, settings_of, truth_text
 from jaxsci.compare.study_record import StudyRecord
 from jaxsci.compare.study_report import RUNGS, Gallery, Measurement, Shift, StudyReport
@@ -97,7 +98,7 @@ class _Run:
 
     def __init__(self, study: Study, seed: int, folder: Any, resume: bool, progress: Progress, mesh: Mesh | None = None):
         self.study, self.seed, self.mesh, self.devices = study, seed, mesh, dict[str, int]()
-        check_problem(study, study.family(jax.random.key(0)))
+        check_study(study)
         self.say: Callable[[str], None] = progress or (lambda text: None)
         key = jax.random.key(seed)
         self.keys = dict(zip(("data", "truth", "fits", "shifts", "rest"), jax.random.split(key, 5), strict=True))
@@ -348,7 +349,8 @@ class _Run:
     def matched(self, rungs: list[Candidate], seeds: Any, measured: Any) -> list[Candidate]:
         """The rung that each surrogate is to be compared with: the cheapest that is as accurate, or the most accurate."""
         chosen: dict[str, Candidate] = {}
-        batch, cost = self.study.batches[0], lambda c: measured[c.label].cpu_seconds[batch]
+        batch = max(self.study.batches)  # that of the first verdict
+        cost = lambda c: measured[c.label].seconds[batch]  # noqa: E731
         for group in seeds.values():
             if not group:
                 continue

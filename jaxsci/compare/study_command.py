@@ -15,6 +15,7 @@ from jaxsci.compare.function_study import run_function_study
 from jaxsci.compare.hosts import first_says, is_first, mesh_of
 from jaxsci.compare.studies import FUNCTION_STUDIES, STUDIES
 from jaxsci.compare.study import Study, run_study
+from jaxsci.compare.study_checks import check_study
 from jaxsci.compare.study_files import save_study
 from jaxsci.compare.study_report import StudyReport
 from jaxsci.compare.study_text import study_text
@@ -71,9 +72,10 @@ def run_function_study_command(options: argparse.Namespace) -> int:
 def _identity(study: Study) -> str:
     """One of the problems of the family, and what each has of its own."""
     first, second = (study.family(key) for key in jax.random.split(jax.random.key(0)))
+    length = f"; scored over t = {study.steps * study.dt:g}, in {study.steps} saves"
     plain = {k: float(v) for k, v in first.coefficients.items() if not callable(v) and jnp.ndim(v) == 0}
     own = [name for name, value in plain.items() if value != float(second.coefficients[name])]
-    return f"{first}" + (f"; every run draws its {' and '.join(own)}" if own else "")
+    return f"{first}" + (f"; every run draws its {' and '.join(own)}" if own else "") + length
 
 
 def _told(report: StudyReport, options: argparse.Namespace) -> int:
@@ -120,6 +122,10 @@ def study_of(name: str, *, quick: bool = False) -> Study:
             study = study_of_file(name)
         except StudyFileError as error:
             raise BadInput(str(error)) from None
+        try:
+            check_study(study)
+        except ValueError as error:
+            raise BadInput(f"{name}: {error}") from None
         for entry in ("data", "scored"):
             if isinstance(path := getattr(study, entry), str):
                 try:

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxsci._checks import unknown_name
 from jaxsci.compare.hosts import all_say, part_here, share_of, spans_hosts
 from jaxsci.compare.ladder import rung
 from jaxsci.compare.measure import Scored, errors_of, rollouts
@@ -99,34 +98,6 @@ def _packed(made: dict[str, Any], seconds: float) -> bytes:
 def _fixed(problem: Problem) -> dict[str, float]:
     """The coefficients that a file gave to a problem, and the others that are numbers."""
     return {k: float(v) for k, v in problem.coefficients.items() if not callable(v) and np.ndim(v) == 0}
-
-
-def check_problem(study: Study, problem: Problem) -> None:
-    """Networks are told numbers that the problem has. Between walls a field is known at its nodes alone: grids must share them.
-
-    Raises:
-      ValueError: those of the study do not.
-    """
-    for name, surrogate in study.surrogates.items():
-        for told in getattr(surrogate, "numbers", ()):
-            if told not in problem.coefficients:
-                said = unknown_name("coefficient", told, problem.coefficients)
-                raise ValueError(f"Study {study.name!r}: surrogate {name!r}, numbers: {said}")
-    walls = [axis for axis in problem.domain.space if problem.walls(axis)]
-    bad = [n for n in study.ladder if n % study.n or study.truth_n % n]
-    shifted = [s.name for s in study.shifts if s.scale != 1]
-    if walls and bad:
-        n = study.n
-        raise ValueError(
-            f"Study {study.name!r}: {problem.name} has walls on {', '.join(walls)}, between which fields are known at "
-            f"nodes only: each grid of the ladder must be a multiple of n = {n} and divide the truth's {study.truth_n}, and "
-            f"{', '.join(map(str, bad))} {'is' if len(bad) == 1 else 'are'} not; give ladder=({n}, {2 * n}, {3 * n}, {4 * n}, "
-            f"{6 * n}) and a truth with n={12 * n}, for one."
-        )
-    if walls and shifted:
-        raise ValueError(
-            f"Study {study.name!r}: the shift {shifted[0]!r} is a larger box, and {problem.name} has walls; leave it out."
-        )
 
 
 # --- what is scored ------------------------------------------------------------------------------------------------------------

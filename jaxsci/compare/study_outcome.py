@@ -84,13 +84,17 @@ def notes_of(study: Study, floor: float, devices: Mapping[str, int], drawn: Mapp
             "surrogate are of one device."
         )
     if study.quick:
-        notes.append(f"This is a quick study, of {study.starts} starts, few runs and short trainings: do not quote it.")
+        notes.append(
+            f"This is a quick study, of {study.starts} starts, {study.seeds} seeds and {study.training_runs} runs to train on: "
+            "do not quote it."
+        )
     if not study.tuning:
         notes.append("No tuning is counted: the settings of the surrogates were taken as they are.")
     else:
         stated = ", ".join(f"{name} {number(float(spent), 3)} s" for name, spent in study.tuning.items())
         notes.append(
-            f"The seconds of tuning are those that the study states ({stated}): they were not measured in this run."
+            f"The seconds of tuning are those that the study states ({stated}): they were not measured in this run"
+            + (", and chose the settings of the whole study." if study.quick else ".")
         )
     return notes
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 Family = Literal["solver", "surrogate", "baseline"]
+Bound = Literal["", "at most", "at least"]  # what a ratio is where the ladder does not reach
 RUNGS = 5  # the fewest grids of the solver that a report of trajectories may hold
 
 
@@ -93,23 +94,24 @@ class Verdict:
       name, batch: of the candidate, and trajectories at a time.
       error: of the surrogate.
       speed_ratio: seconds of the solver at the surrogate's error over the surrogate's seconds; above 1 the surrogate is faster.
-        A bound where the ladder does not reach that error, see `censored`; NaN where the surrogate blew up.
-      censored: "" or how the ratio is bounded: "below" (even the coarsest rung is more accurate than the surrogate, so that the
-        ratio is at most the printed one) or "above" (no rung is as accurate, and it is at least the printed one).
-      error_ratio: the surrogate's error over that of the solver in the same time; below 1 the surrogate is more accurate. At
-        least that, with an infinite upper bound, where every rung takes less time.
+        A bound where the ladder does not reach that error, see `speed_bound`; NaN where the surrogate blew up.
+      speed_bound: "", or what the ratio is: "at most" that (even the cheapest rung is more accurate than the surrogate) or "at
+        least" that (no rung is as accurate).
+      error_ratio: the surrogate's error over that of the solver in the same time; below 1 the surrogate is more accurate.
       break_even: trajectories after which data, training and tuning are paid back; inf is "never".
       upfront_seconds: data + training + tuning.
+      error_bound: "", or "at least" where even the dearest rung takes less time: a finer one would err less.
     """
 
     name: str
     batch: int
     error: Interval
     speed_ratio: Interval
-    censored: str
+    speed_bound: Bound
     error_ratio: Interval
     break_even: Interval
     upfront_seconds: float
+    error_bound: Bound = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -108,10 +108,10 @@ class Study:
                 raise ValueError(f"{what} {name} must be a whole number >= 1, got {getattr(self, name)!r}.")
         if not (isinstance(self.dt, int | float) and math.isfinite(self.dt) and self.dt > 0):
             raise ValueError(f"{what} dt, the time between two saves, must be a number above 0, got {self.dt!r}.")
-        if not all(is_whole(n) and n >= 4 for n in self.ladder) or len(set(self.ladder)) < RUNGS:
+        if not all(is_whole(n) and n >= 4 for n in self.ladder) or len(set(self.ladder)) < max(RUNGS, len(self.ladder)):
             raise ValueError(
-                f"{what} the ladder needs {RUNGS} grids or more, whole numbers >= 4, got {self.ladder!r}: without the solver's "
-                "own coarse grids a surrogate is compared with nothing."
+                f"{what} the ladder needs {RUNGS} grids or more, different whole numbers >= 4, got {self.ladder!r}: without the "
+                "solver's own coarse grids a surrogate is compared with nothing."
             )
         if not isinstance(self.truth, Spectral) or self.truth.dt is None or isinstance(self.truth.n, tuple):
             raise ValueError(f"{what} truth must be js.Spectral(n=..., dt=...), n one number, got {self.truth!r}.")
@@ -136,12 +136,13 @@ class Study:
         unknown = [name for name in self.tuning if name not in self.surrogates]
         if unknown:
             raise ValueError(f"{what} tuning names {listed(unknown)}, which is no surrogate: {listed(self.surrogates)}.")
-        if self.budget is not None and not self.budget > 0:
-            raise ValueError(f"{what} the budget is seconds, above 0, got {self.budget!r}.")
+        if self.budget is not None and not (isinstance(self.budget, int | float) and self.budget > 0):
+            raise ValueError(f"{what} the budget is seconds, a number above 0, got {self.budget!r}.")
         for name, least, why in (("starts", STARTS, "the intervals"), ("seeds", SEEDS, "the scatter of a training")):
             if getattr(self, name) < least and not self.quick:
                 raise ValueError(
-                    f"{what} {why} need {least} {name} or more, got {getattr(self, name)}; quick=True allows it, and says so."
+                    f"{what} {why} need {least} {name} or more, got {getattr(self, name)}; quick=True (--quick) allows "
+                    "it, and says so."
                 )
 
     @property

@@ -119,13 +119,19 @@ def number(value: float, digits: int = 2) -> str:
     return f"{float(f'{mantissa}e{power}'):,.{max(digits - 1 - int(power), 0)}f}"
 
 
-def percent(value: float) -> str:
+def percent(value: float, digits: int = 2) -> str:
     """An error as a share: 12 %, 0.34 %, 3.1e-6; an infinite one blew up."""
     if math.isnan(value):
         return "-"
     if math.isinf(value):
         return "blew up"
-    return number(value) if 0 < abs(value) < 1e-4 else f"{number(100 * value)} %"
+    return number(value, digits) if 0 < abs(value) < 1e-4 else f"{number(100 * value, digits)} %"
+
+
+def apart(less: float, more: float) -> tuple[str, str]:
+    """Two errors in as many digits as tell them apart, up to four: 100.2 % and 100.4 %."""
+    told = [(percent(less, digits), percent(more, digits)) for digits in (2, 3, 4)]
+    return next((pair for pair in told if pair[0] != pair[1]), told[0])
 
 
 def seconds(value: float) -> str:
@@ -171,24 +177,24 @@ def speed(verdict: Verdict) -> str:
     """The error-matched speed ratio as a cell, with the side on which it is bounded."""
     if not math.isfinite(verdict.error.value):
         return "-"
-    text = interval(verdict.speed_ratio)
-    if verdict.censored and text != "-":
-        return f"{'at most' if verdict.censored == 'below' else 'at least'} {number(verdict.speed_ratio.value)}"
-    return {"below": "every rung is better", "above": "no rung is as good"}.get(verdict.censored, text)
+    text, bound = interval(verdict.speed_ratio), verdict.speed_bound
+    if bound and text != "-":
+        return f"{bound} {number(verdict.speed_ratio.value)}"
+    return {"": text, "at most": "the cheapest rung is better", "at least": "no rung is as good"}[bound]
 
 
 def accuracy(verdict: Verdict) -> str:
     """The runtime-matched error ratio as a cell; a bound where the solver has no rung that takes as long."""
-    value, _, high = verdict.error_ratio
-    return f"at least {number(value)}" if math.isfinite(value) and high == math.inf else interval(verdict.error_ratio)
+    bound, ratio = verdict.error_bound, verdict.error_ratio
+    return f"{bound} {number(ratio.value)}" if bound and math.isfinite(ratio.value) else interval(ratio)
 
 
-def payback(estimate: Interval, censored: str = "") -> str:
+def payback(estimate: Interval, speed_bound: str = "") -> str:
     """The number of runs as a cell, with the side on which it is bounded; where it is never, the best case beside it."""
     if estimate.value == math.inf:
-        return f"never (at best {runs(estimate.low)})" if math.isfinite(estimate.low) and not censored else "never"
-    if censored and math.isfinite(estimate.value):
-        return f"{'at least' if censored == 'below' else 'at most'} {runs(estimate.value)}"
+        return f"never (at best {runs(estimate.low)})" if math.isfinite(estimate.low) and not speed_bound else "never"
+    if speed_bound and math.isfinite(estimate.value):
+        return f"{'at least' if speed_bound == 'at most' else 'at most'} {runs(estimate.value)}"
     return interval(estimate, runs)
 
 
@@ -207,7 +213,7 @@ def _verdicts(report: StudyReport) -> Table:
         (
             verdict.name + ", cut short" * (verdict.name in cut), str(verdict.batch), interval(verdict.error, percent),
             speed(verdict), accuracy(verdict),
-            payback(verdict.break_even, verdict.censored), seconds(verdict.upfront_seconds),
+            payback(verdict.break_even, verdict.speed_bound), seconds(verdict.upfront_seconds),
         )
         for verdict in report.verdicts
     )  # fmt: skip

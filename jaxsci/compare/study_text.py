@@ -10,6 +10,7 @@ from typing import Any
 from jaxsci.compare.study_report import TRAJECTORIES, VALUES, Interval, StudyReport, Verdict
 from jaxsci.compare.study_tables import (
     Table,
+    apart,
     batches,
     interval,
     number,
@@ -74,11 +75,12 @@ def _beaten(report: StudyReport, judged: list[Verdict]) -> tuple[str, ...]:
     """By the best of the plain baselines."""
     plain = [m for m in report.measurements if m.family == "baseline" and math.isfinite(m.error)]
     best = min(plain, key=lambda m: m.error, default=None)
-    beaten = [] if best is None else [v.name for v in judged if v.error.value > best.error]
-    if best is None or not beaten:
+    worse = [] if best is None else [v for v in judged if v.error.value > best.error]
+    if best is None or not worse:
         return ()
+    beaten, error = [v.name for v in worse], apart(best.error, min(v.error.value for v in worse))[0]
     who = together(beaten) if len(beaten) < len(judged) or len(judged) == 1 else "every surrogate"
-    return (f"The baseline {best.name!r} ({percent(best.error)}) errs less than {who}.",)
+    return (f"The baseline {best.name!r} ({error}) errs less than {who}.",)
 
 
 def _worth(report: StudyReport, judged: list[Verdict]) -> tuple[str, ...]:
@@ -111,8 +113,8 @@ def sentence(report: StudyReport, verdict: Verdict) -> str:
     """One verdict in words: who is faster at equal accuracy, and whether it pays back."""
     name, solver, ratio = verdict.name, solver_name(report), verdict.speed_ratio
     cut = next((m.cut_short for m in report.measurements if m.name == name and m.cut_short), "")
-    error, where = percent(verdict.error.value), f"batch {verdict.batch}"
-    error += f", cut short after {cut}" if cut else ""
+    cut = f", cut short after {cut}" if cut else ""
+    error, where = percent(verdict.error.value) + cut, f"batch {verdict.batch}"
     if math.isnan(verdict.error.value):
         return f"{name} has no error at {where}: nothing can be said of its speed."
     if math.isinf(verdict.error.value):
@@ -125,9 +127,13 @@ def sentence(report: StudyReport, verdict: Verdict) -> str:
             f"The error of {name} ({error}) is not above that of the truth itself ({percent(report.truth_error)}): "
             f"at {where} the study cannot tell it from {solver}, and a finer truth is needed."
         )
-    pace = _pace if report.wording is TRAJECTORIES else _pace_of_values
+    bound = verdict.speed_bound
+    if report.wording is TRAJECTORIES and bound == "at most":
+        pace = _pace_of_the_cheapest(report, verdict, cut)
+    else:
+        pace = (_pace if report.wording is TRAJECTORIES else _pace_of_values)(name, solver, error, where, ratio, bound)
     after = "whether it pays back cannot be told" if _even(report, verdict) else _payback(verdict)
-    return f"{pace(name, solver, error, where, ratio, verdict.censored)}; {after}."
+    return f"{pace}; {after}."
 
 
 def _even(report: StudyReport, verdict: Verdict) -> bool:
@@ -137,7 +143,7 @@ def _even(report: StudyReport, verdict: Verdict) -> bool:
     return known and number(max(ratio, 1 / ratio)) == _EVEN
 
 
-def _pace_of_values(name: str, solver: str, error: str, where: str, ratio: Interval, censored: str) -> str:
+def _pace_of_values(name: str, solver: str, error: str, where: str, ratio: Interval, bound: str) -> str:
     """Who is faster where the solver may have no coarser form, which would err as much."""
     if not (math.isfinite(ratio.value) and ratio.value > 0):
         return f"{name} errs by {error}; its time at {where} cannot be compared with that of {solver}"
@@ -146,22 +152,30 @@ def _pace_of_values(name: str, solver: str, error: str, where: str, ratio: Inter
     if size == _EVEN:
         return f"{name} errs by {error}, and at {where} is as fast as {solver}, within what can be timed"
     pace = f"{size} times {'faster' if faster else 'slower'}"
-    bound = {"above": "at least " if faster else "at most "}.get(censored, "")
-    than = f"{solver}, which errs more" if censored == "above" else f"{solver} at that error or a smaller one"
-    return f"{name} errs by {error}, and at {where} is {bound}{pace} than {than}"
+    most = ("at least " if faster else "at most ") if bound == "at least" else ""
+    than = f"{solver}, which errs more" if bound == "at least" else f"{solver} at that error or a smaller one"
+    return f"{name} errs by {error}, and at {where} is {most}{pace} than {than}"
 
 
-def _pace(name: str, solver: str, error: str, where: str, ratio: Interval, censored: str) -> str:
+def _pace_of_the_cheapest(report: StudyReport, verdict: Verdict, cut: str) -> str:
+    """Who is faster where the rung that takes the least time is more accurate than the surrogate."""
+    ratio, where = verdict.speed_ratio.value, f"batch {verdict.batch}"
+    able = [m for m in report.measurements if m.family == "solver" and math.isfinite(m.error)]
+    cheapest = min(able, key=lambda m: m.seconds[verdict.batch])
+    theirs, own = apart(cheapest.error, verdict.error.value)
+    rung = f"rung of {solver_name(report)} (n = {cheapest.resolution}, {theirs})"
+    start = f"Even the cheapest {rung} is more accurate than {verdict.name} ({own}{cut})"
+    if not (math.isfinite(ratio) and ratio > 0):
+        return f"{start} at {where}"
+    if ratio < 1:
+        return f"{start}, and at {where} it is at least {number(1 / ratio)} times faster"
+    return f"{start}; at {where} {verdict.name} is at most {number(ratio)} times faster"
+
+
+def _pace(name: str, solver: str, error: str, where: str, ratio: Interval, bound: str) -> str:
     """Who is faster at the error of the surrogate."""
     known = math.isfinite(ratio.value) and ratio.value > 0
-    if censored == "below":
-        start = f"Even the coarsest rung of {solver} is more accurate than {name} ({error})"
-        if not known:
-            return f"{start} at {where}"
-        if ratio.value < 1:
-            return f"{start}, and at {where} it is at least {number(1 / ratio.value)} times faster"
-        return f"{start}; at {where} {name} is at most {number(ratio.value)} times faster"
-    if censored == "above":
+    if bound == "at least":
         start = f"No rung of {solver} is as accurate as {name} ({error})"
         more = f", which at {where} is at least {number(ratio.value)} times faster than one would be"
         return start + more if known and ratio.value >= 1 else f"{start} at {where}"
@@ -190,7 +204,7 @@ def _payback(verdict: Verdict) -> str:
     spent = f"the {seconds(verdict.upfront_seconds)} spent on it"
     if verdict.upfront_seconds == 0:
         return "nothing was spent on it beforehand"
-    return f"{spent} pay back after {payback(after, verdict.censored)} runs in batches of {batch}"
+    return f"{spent} pay back after {payback(after, verdict.speed_bound)} runs in batches of {batch}"
 
 
 def _at_largest_batch(report: StudyReport) -> list[Verdict]:
@@ -219,8 +233,9 @@ def ran_on(report: StudyReport) -> tuple[tuple[str, str], ...]:
 
 
 def flat(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Plain JSON values as pairs of texts."""
-    return tuple((str(name).replace("_", " "), _value(value)) for name, value in values.items())
+    """Plain JSON values as pairs of texts, without what there is none of."""
+    known = {name: value for name, value in values.items() if value is not None and value not in ({}, [], ())}
+    return tuple((str(name).replace("_", " "), _value(value)) for name, value in known.items())
 
 
 def _value(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import jax
 
 from jaxsci import networks, surrogates
-from jaxsci._checks import unknown_name
+from jaxsci._checks import listed, unknown_name
 from jaxsci._types import Key
 from jaxsci.compare.shifts import Shifted
 from jaxsci.compare.study import Study
@@ -23,6 +24,8 @@ STARTS = ("random_fourier_series", "gaussian_random_field", "smooth_gaussian_fie
 NETWORKS = ("FNO", "FactorisedFNO", "UNet", "ResNet", "Transolver", "GridDeepONet")
 BASELINES = ("Persistence", "Mean", "Ridge", "DMD", "ExtendedDMD", "POD", "CoarseSolver")
 _SECTIONS = ("name", "problem", "starts", "study", "surrogates", "baselines", "shifts")
+_ELSEWHERE = ("name", "family", "surrogates", "baselines", "shifts")  # arguments of Study that [study] does not hold
+_SHIFT = ("coefficients", "box", "steps")
 
 
 class StudyFileError(ValueError):
@@ -94,15 +97,21 @@ def study_of_file(path: str | Path) -> Study:
     table.setdefault("name", path.stem)
     try:
         rest = dict(table["study"])
+        if not table.get("surrogates"):
+            raise StudyFileError(
+                "there is no surrogate; add a section, as [surrogates.FNO] with network = 'FNO' and modes = [12]."
+            )
         from_files = all(isinstance(rest.get(name), str) for name in ("data", "scored"))
         family = family_of(table, random=not from_files or bool(table.get("shifts")))
         solvers = {
-            k: _made(Spectral, rest.pop(k), f"[study] {k}") for k in ("truth", "data") if isinstance(rest.get(k), dict)
+            k: _made(Spectral, rest.pop(k), f"[study] {k}")
+            for k in ("truth", "data")
+            if k in rest and not (k == "data" and isinstance(rest[k], str))
         }
         solvers |= {k: str(path.parent / rest.pop(k)) for k in ("data", "scored") if isinstance(rest.get(k), str)}
         given = {"name": table["name"], "family": family, "surrogates": surrogates_of(table)}
         given |= {"baselines": baselines_of(table), "shifts": _shifts(table)} | solvers
-        known = [field.name for field in dataclasses.fields(Study) if field.name not in (*_SECTIONS, "family")]
+        known = [field.name for field in dataclasses.fields(Study) if field.name not in _ELSEWHERE]
         _nothing_left("[study]", {k: v for k, v in rest.items() if k not in known}, known)
         with _named("[study]"):
             return _made(Study, given | rest, "[study]")
@@ -114,7 +123,10 @@ def _shifts(table: Mapping[str, Any]) -> tuple[Shifted, ...]:
     """Sections [shifts.NAME]: ``coefficients``, ``steps``, or ``box``, a whole number of times the box."""
     made = []
     for name, section in table.get("shifts", {}).items():
-        where, rest = f"[shifts.{name}]", dict(section)
+        where, rest = f"[shifts.{name}]", _table(f"[shifts.{name}]", section)
+        _nothing_left(where, {k: v for k, v in rest.items() if k not in _SHIFT}, _SHIFT)
+        if not rest:
+            raise StudyFileError(f"{where}: nothing is shifted; give {', '.join(_SHIFT[:-1])} or {_SHIFT[-1]}.")
         coefficients, box = rest.pop("coefficients", {}), rest.pop("box", 1)
         family = None
         if coefficients or box != 1:
@@ -207,6 +219,8 @@ def _problem(section: dict[str, Any], coefficients: dict[str, float]) -> Problem
     name = section.pop("catalogue", None)
     if name is not None:
         section.pop("name")
+        if "equation" in section:
+            raise StudyFileError("[problem]: give an equation, or catalogue = 'burgers' for one of the catalogue, not both.")
         if name not in CATALOGUE:
             raise StudyFileError(f"[problem]: {unknown_name('problem', str(name), sorted(CATALOGUE))}")
         _nothing_left("[problem]", section, ("catalogue", "coefficients"))
@@ -218,14 +232,26 @@ def _problem(section: dict[str, Any], coefficients: dict[str, float]) -> Problem
             raise StudyFileError(f"[problem]: {needed} is missing; or give catalogue = 'burgers'.")
     name = str(section.get("name", "equation"))
     equation = Equation(function_of_text(section["equation"]), section.get("unknowns", "u"), name=name)
+    if missing := [coefficient for coefficient in equation.coefficients if coefficient not in coefficients]:
+        raise StudyFileError(
+            f"[problem]: the equation has {listed(missing)}, and coefficients gives {listed(coefficients)}; give a number for "
+            "each, and spell them alike."
+        )
     components = [u + "_t" * k for u in equation.unknowns for k in range(equation.time_order(u))]
     initial = dict.fromkeys(components, 0) | {
         unknown: function_of_text(value) if isinstance(value, str) else value
         for unknown, value in section.get("initial", {}).items()
     }
     boundary = {axis: _boundary(axis, value) for axis, value in section.get("boundary", {}).items()}
-    box = Box(**{axis: tuple(ends) for axis, ends in section["domain"].items()})
+    box = Box(**{axis: _ends(axis, ends) for axis, ends in _table("[problem] domain", section["domain"]).items()})
     return Problem(equation, box, coefficients=coefficients, initial=initial, boundary=boundary, name=name)
+
+
+def _ends(axis: str, value: Any) -> tuple[float, float]:
+    number = lambda v: isinstance(v, int | float) and not isinstance(v, bool)  # noqa: E731
+    if not (isinstance(value, list) and len(value) == 2 and all(map(number, value))):
+        raise StudyFileError(f"[problem]: the domain of {axis} is an interval, as {axis} = [0, 1], got {value!r}.")
+    return value[0], value[1]
 
 
 def _boundary(axis: str, value: Any) -> Any:
@@ -246,7 +272,9 @@ def _start(unknown: str, given: Any, problem: Problem) -> Callable[[Key], Any]:
     if kind is None:
         raise StudyFileError(f"[starts]: {unknown} needs a kind, one of {', '.join(STARTS)}.")
     if kind not in STARTS:
-        raise StudyFileError(f"[starts]: {unknown} needs {unknown_name('kind', str(kind), STARTS)}")
+        raise StudyFileError(f"[starts] {unknown}: {unknown_name('kind', str(kind), STARTS)}")
+    known = [name for name in inspect.signature(getattr(random_fields, kind)).parameters if name not in ("key", "box")]
+    _nothing_left(f"[starts] {unknown}", {k: v for k, v in options.items() if k not in (*known, "mean")}, (*known, "mean"))
     mean = options.pop("mean", 0.0)
     if not isinstance(mean, int | float) or isinstance(mean, bool):
         raise StudyFileError(f"[starts] {unknown}: mean is a number, got {mean!r}.")
@@ -265,7 +293,8 @@ def surrogates_of(table: Mapping[str, Any]) -> dict[str, Any]:
     """
     made = {}
     for name, section in table.get("surrogates", {}).items():
-        where, rest = f"[surrogates.{name}]", dict(section)
+        where = f"[surrogates.{name}]"
+        rest = _table(where, section)
         training = _made(surrogates.Training, rest.pop("training", {}), f"{where} training")
         own = {k: rest.pop(k) for k in ("numbers", "bundle", "increment") if k in rest}
         if "corrects" in rest:
@@ -284,7 +313,7 @@ def baselines_of(table: Mapping[str, Any]) -> dict[str, Any]:
     """The baselines of the sections [baselines.NAME], by name: ``kind`` and its arguments; the plain ones are always there."""
     made = {}
     for name, section in table.get("baselines", {}).items():
-        rest = dict(section)
+        rest = _table(f"[baselines.{name}]", section)
         kind = rest.pop("kind", None)
         if kind is None:
             raise StudyFileError(f"[baselines.{name}]: kind is missing; there are {', '.join(BASELINES)}.")
@@ -294,10 +323,15 @@ def baselines_of(table: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
+def _table(where: str, given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise StudyFileError(f"{where}: entries by name are needed, as {{name = value}}, got {given!r}.")
+    return dict(given)
+
+
 def _made(kind: Any, given: Any, where: str) -> Any:
     """A frozen dataclass from a table of its arguments."""
-    if not isinstance(given, dict):
-        raise StudyFileError(f"{where}: arguments by name are needed, got {given!r}.")
+    given = _table(where, given)
     known = [field.name for field in dataclasses.fields(kind)]
     _nothing_left(where, {k: v for k, v in given.items() if k not in known}, known)
     needed = [f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING]

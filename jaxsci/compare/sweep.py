@@ -74,6 +74,7 @@ def sweep(jobs: Mapping[str, Callable[[Path], Any]], folder: str | os.PathLike[s
             known, ours = agree([file.read_text() if is_first() and file.exists() else None, ours])
             if known is not None:
                 done[name] = json.loads(known)
+                say(f"{name}: done before")
                 continue
             if not ours:
                 elsewhere.append(name)

@@ -26,8 +26,9 @@ _HEAD = (
     "batch",
     "error",
     "speed_ratio",
-    "bound",
+    "speed_bound",
     "error_ratio",
+    "error_bound",
     "break_even",
     "upfront_seconds",
 )
@@ -41,6 +42,9 @@ def run_sweep_command(options: argparse.Namespace) -> int:
     """
     if options.budget is not None and not options.budget > 0:
         raise BadInput(f"--budget {options.budget}: a positive number of seconds is needed.")
+    stems = [Path(name).stem for name in options.studies]
+    if twice := [name for stem, name in zip(stems, options.studies, strict=True) if stems.count(stem) > 1]:
+        raise BadInput(f"{' and '.join(twice)} would have the same folder; give studies whose files have different names.")
     studies = {name: study_of(name, quick=options.quick) for name in options.studies}
     first_says(lambda: check_report(options.out) or b"")
     say, mesh = clock() if is_first() else (lambda text: None), mesh_of(options.device)
@@ -55,7 +59,7 @@ def run_sweep_command(options: argparse.Namespace) -> int:
         return _lines(report, seed)
 
     jobs = {
-        f"{Path(name).stem}, seed {seed}": lambda folder, study=study, seed=seed: job(study, seed, folder)
+        f"{Path(name).stem}-seed-{seed}": lambda folder, study=study, seed=seed: job(study, seed, folder)
         for name, study in studies.items()
         for seed in options.seeds
     }
@@ -78,9 +82,9 @@ def run_sweep_command(options: argparse.Namespace) -> int:
 def _lines(report: StudyReport, seed: int) -> list[list[Any]]:
     return [
         [
-            report.name, seed, v.name, v.batch, _number(v.error.value), _number(v.speed_ratio.value), v.censored,
-            _number(v.error_ratio.value), "never" if math.isinf(v.break_even.value) else _number(v.break_even.value),
-            _number(v.upfront_seconds),
+            report.name, seed, v.name, v.batch, _number(v.error.value), _number(v.speed_ratio.value), v.speed_bound,
+            _number(v.error_ratio.value), v.error_bound,
+            "never" if math.isinf(v.break_even.value) else _number(v.break_even.value), _number(v.upfront_seconds),
         ]
         for v in report.verdicts
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsci.compare.study_report import Interval, Measurement, Verdict
+from jaxsci.compare.study_report import Bound, Interval, Measurement, Verdict
 
 RESAMPLES = 2000
 
@@ -117,9 +117,9 @@ def judge(
     bounds are percentiles 5 and 95 of a bootstrap: the starts, the same for the surrogate and for every rung, and the seeds are
     drawn anew with replacement. Times are minima, and not drawn.
 
-    Where the ladder does not reach the error of the surrogate, `Verdict.censored` says on which side, and ratio and break-even
-    are bounds: "below" at most and at least, "above" at least and at most. Where no rung takes as long as the surrogate, a finer
-    one would err less, and the error ratio is at least what is told: its upper bound is infinite.
+    Where the ladder does not reach the error of the surrogate, `Verdict.speed_bound` says what the ratio is, "at most" or "at
+    least" that, and the break-even is the opposite bound. Where no rung takes as long as the surrogate, a finer one would err
+    less: the error ratio is "at least" what is told, its upper bound infinite, and `Verdict.error_bound` says so.
 
     Args:
       surrogate: its seeds.
@@ -128,7 +128,7 @@ def judge(
       resamples: of the bootstrap.
       seed: of the bootstrap.
       coarser: whether the solver could be coarser than the cheapest rung, and finer than the dearest. Where it could not (a
-        linear programme is solved or is not), that rung is what one has at every larger error, and nothing is censored "below".
+        linear programme is solved or is not), that rung is what one has at every larger error, and there is no bound.
     Raises:
       ValueError: nothing to judge, other starts, or a batch size that was not timed.
     Reference: McGreivy & Hakim (2024), Nature Machine Intelligence 6, 1256 (equal accuracy or equal time); Efron (1979), Annals
@@ -167,24 +167,26 @@ def judge(
     error = _median(np.take_along_axis(means, members, axis=-1))
     if not math.isfinite(error[0]):
         unknown, never = Interval(math.nan, math.nan, math.nan), Interval(math.inf, math.inf, math.inf)
-        return Verdict(name, batch, _interval(error), unknown, "below", unknown, never, upfront)
+        return Verdict(name, batch, _interval(error), unknown, "at most", unknown, never, upfront)
     ladders = np.mean(rungs[:, drawn], axis=-1).T  # [1 + resamples, rungs]
     matched = seconds_at_error(ladders, seconds, error)
     matched = matched._replace(seconds=np.where(np.isfinite(error), matched.seconds, 0.0))  # who blew up saves nothing
     gain = matched.seconds - own
     break_even = np.where(gain > 0, upfront / np.where(gain > 0, gain, 1.0), np.inf)
     pays = _interval(break_even)
-    censored = {-1: "below" if coarser else "", 0: "", 1: "above"}[int(matched.side[0])]
-    if censored == "below":
+    bound: Bound = ("", "at least", "at most" if coarser else "")[int(matched.side[0])]
+    if bound == "at most":
         pays = pays._replace(high=math.inf)
-    elif censored == "above":
+    elif bound == "at least":
         pays = pays._replace(low=0.0) if math.isfinite(pays.value) else Interval(math.nan, 0.0, math.inf)
     theirs = error_at_seconds(ladders, seconds, own)
     ratio = _interval(np.where(theirs == 0, np.inf, error / np.where(theirs == 0, 1.0, theirs)))
     finest = seconds[ladders[0] == ladders[0].min()].min()
-    if coarser and own > finest and theirs[0] > 0:  # a finer rung than any would take that long
+    outlasts = bool(coarser and own > finest and theirs[0] > 0)  # a finer rung than any would take that long
+    if outlasts:
         ratio = ratio._replace(high=math.inf)
-    return Verdict(name, batch, _interval(error), _interval(matched.seconds / own), censored, ratio, pays, upfront)
+    speed = _interval(matched.seconds / own)
+    return Verdict(name, batch, _interval(error), speed, bound, ratio, pays, upfront, "at least" if outlasts else "")
 
 
 def _front(errors: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

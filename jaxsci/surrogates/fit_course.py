@@ -57,17 +57,8 @@ class Course:
         _check(surrogate, data, mesh, batches, unlabelled)
         frame, problem = data.frame(), data.problem
         dtype = jnp.result_type(float)
-        corrects = None if surrogate.corrects is None else SolverStep(surrogate.corrects, data.dt, data.intervals)
-        rule = NetworkRule(
-            surrogate.network,
-            data.fields.shape[2],
-            surrogate.numbers,
-            surrogate.bundle,
-            surrogate.increment,
-            corrects,
-            _places(surrogate.positions, problem),
-        )
-        residual = None
+        rule = _rule(surrogate, data)
+        corrects, residual = rule.corrects, None
         if training.residual:
             method = training.residual_solver or data.method
             residual = SolverStep(method, data.dt, data.intervals)
@@ -77,7 +68,6 @@ class Course:
         scales = _scales(rule, fields, [numbers[name] for name in rule.numbers], error)
         prepared = rule.prepare({"network": {}, "scales": scales}, frame)
         del prepared["network"]
-        _check_output(rule, prepared, fields)
         kept = len(data) - round(training.held_out * len(data))
         begin = float(problem.domain["t"][0])
         held = held_out(fields[kept:], {name: v[kept:] for name, v in numbers.items()}, rule.bundle, data.dt, begin)
@@ -160,6 +150,38 @@ class Course:
             parameters = {"network": network, "scales": self.material.prepared["scales"]}
             found.append(FittedSurrogate(self.plan.rule, parameters, self.data.method, cost, stats, history))
         return found
+
+
+def check_fit(surrogate: NetworkSurrogate, data: Trajectories) -> None:
+    """Raise what `NetworkSurrogate.fit` raises of shapes, grids and names, of which data of any values tell, without a fit."""
+    _check(surrogate, data, None, None, None)
+    rule = _rule(surrogate, data)
+    if rule.corrects is not None:
+        rule.corrects.solver(data.frame())
+
+
+def _rule(surrogate: NetworkSurrogate, data: Trajectories) -> NetworkRule:
+    """What is trained. Its network's output has the shape of the next saves, or a ValueError says so."""
+    rule = NetworkRule(
+        surrogate.network,
+        data.fields.shape[2],
+        surrogate.numbers,
+        surrogate.bundle,
+        surrogate.increment,
+        None if surrogate.corrects is None else SolverStep(surrogate.corrects, data.dt, data.intervals),
+        _places(surrogate.positions, data.problem),
+    )
+    space = data.fields.shape[3:]
+    network = jax.eval_shape(lambda k: rule.network.init(k, rule.inputs, rule.outputs), jax.random.key(0))
+    given = jax.ShapeDtypeStruct((rule.inputs, *space), jnp.result_type(float))
+    found = jax.eval_shape(rule.network.apply, network, given)
+    shape = getattr(found, "shape", None)
+    if shape != (rule.outputs, *space):
+        raise ValueError(
+            f"fit: the network makes {shape} of {rule.inputs} channels on a grid of {space} points, expected "
+            f"{(rule.outputs, *space)}: it must be one on grids, as js.networks.FNO."
+        )
+    return rule
 
 
 def _longest(surrogate: NetworkSurrogate) -> int:
@@ -281,17 +303,3 @@ def _check(surrogate: NetworkSurrogate, data: Any, mesh: Any, batches: Any, unla
             raise ValueError(
                 f"fit: unlabelled is [states, {', '.join(map(str, data.fields.shape[2:]))}], got shape {shape}."
             )
-
-
-def _check_output(rule: NetworkRule, prepared: Any, fields: Any) -> None:
-    """The network's output has the shape of the next saves."""
-    space = fields.shape[3:]
-    network = jax.eval_shape(lambda k: rule.network.init(k, rule.inputs, rule.outputs), jax.random.key(0))
-    given = jax.ShapeDtypeStruct((rule.inputs, *space), fields.dtype)
-    found = jax.eval_shape(rule.network.apply, network, given)
-    shape = getattr(found, "shape", None)
-    if shape != (rule.outputs, *space):
-        raise ValueError(
-            f"fit: the network makes {shape} of {rule.inputs} channels on a grid of {space} points, expected "
-            f"{(rule.outputs, *space)}: it must be one on grids, as js.networks.FNO."
-        )

@@ -88,8 +88,8 @@ def study(flow="kolmogorov", hostile=False):
         Verdict("FNO", 64, interval(0.12), interval(0.31), "", interval(5.1), Interval(inf, inf, inf), 646.0),
         Verdict(unet, 1, interval(0.2), interval(0.9), "", interval(1.1), Interval(inf, 41_200.0, inf), 646.0),
         Verdict(unet, 64, interval(0.2), interval(2.4), "", interval(0.42), Interval(12_345.0, 9_012.0, 16_400.0), 646.0),
-        Verdict("ResNet", 1, Interval(inf, 0.7, inf), unknown, "below", unknown, Interval(inf, inf, inf), 646.0),
-        Verdict("ResNet", 64, Interval(inf, 0.7, inf), unknown, "below", unknown, Interval(inf, inf, inf), 646.0),
+        Verdict("ResNet", 1, Interval(inf, 0.7, inf), unknown, "at most", unknown, Interval(inf, inf, inf), 646.0),
+        Verdict("ResNet", 64, Interval(inf, 0.7, inf), unknown, "at most", unknown, Interval(inf, inf, inf), 646.0),
     )
     names = ("ETDRK4, n = 32, dt = 1/16", "FNO", unet, "persistence")
     shifts = (

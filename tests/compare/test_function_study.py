@@ -91,7 +91,7 @@ def test_costs_are_counted_once_and_the_break_even_follows(study, report):
         spent = np.mean([m.data_seconds + m.training_seconds + m.tuning_seconds for m in ours])
         own = ours[0].seconds[v.batch]
         assert v.upfront_seconds == pytest.approx(spent)
-        assert not v.censored
+        assert not v.speed_bound
         assert v.break_even.value == pytest.approx(spent / (solver - own) if solver > own else math.inf)
         assert v.speed_ratio.value == pytest.approx(solver / own)
     assert {(v.name, v.batch) for v in report.verdicts} == {

@@ -10,7 +10,8 @@ import jaxsci as js
 from jaxsci.compare import study as study_module
 from jaxsci.compare.shifts import Shifted
 from jaxsci.compare.study import Study
-from jaxsci.compare.study_data import check_problem, made_runs, made_truth
+from jaxsci.compare.study_checks import check_study
+from jaxsci.compare.study_data import made_runs, made_truth
 from jaxsci.compare.study_outcome import notes_of, over_budget, truth_text
 from jaxsci.surrogates.ridge import Ridge
 
@@ -148,8 +149,8 @@ WALLED = dataclasses.replace(
 
 
 def test_grids_that_share_no_nodes_are_refused_between_walls():
-    check_problem(WALLED, between_walls(KEYS[0]))
-    check_problem(STUDY, family(KEYS[0]))
+    check_study(WALLED)
+    check_study(STUDY)
     bad = dataclasses.replace(WALLED, ladder=(8, 12, 24, 32, 48))
     with pytest.raises(
         ValueError, match=r"walls on x.* n = 8 and divide the truth's 96, and 12 is not; give ladder=\(8, 16"
@@ -158,6 +159,28 @@ def test_grids_that_share_no_nodes_are_refused_between_walls():
     wider = Shifted(name="twice the box", family=between_walls, scale=2)
     with pytest.raises(ValueError, match="'twice the box' is a larger box"):
         study_module.run_study(dataclasses.replace(WALLED, shifts=(wider,)))
+
+
+def network(**training):
+    fno = js.networks.FNO(modes=(training.pop("modes", 4),), channels=4, layers=1)
+    numbers = training.pop("numbers", ())
+    return js.surrogates.NetworkSurrogate(fno, numbers, training=js.surrogates.Training(**training))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"surrogates": {"FNO": network(unroll=9)}}, "surrogate 'FNO': the data have 4 saves a run, and unroll 9"),
+        ({"surrogates": {"FNO": network(modes=12)}}, r"surrogate 'FNO': .*cannot carry modes \(12,\)"),
+        ({"surrogates": {"FNO": network(numbers=("sped",))}}, "numbers: coefficient 'sped' .*mean 'speed'"),
+        ({"surrogates": {"FNO": network(numbers=("speed",))}}, "numbers: speed is the same in all runs"),
+        ({"truth": js.Spectral(n=32, dt=0.1)}, "dt = 0.25 must be a whole number of steps of truth, whose dt is 0.1"),
+        ({"data": js.Spectral(n=32, dt=0.25), "skip": 0.3}, "skip = 0.3 must be a whole number of steps of truth"),
+    ],
+)
+def test_what_cannot_be_trained_or_stepped_is_refused_before_anything_is_solved(changed, said):
+    with pytest.raises(ValueError, match=said):
+        check_study(dataclasses.replace(STUDY, **changed))
 
 
 @pytest.mark.slow

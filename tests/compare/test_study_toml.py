@@ -92,6 +92,11 @@ def test_a_start_may_have_a_mean(study):
     np.testing.assert_allclose(second, first + 0.5, rtol=1e-6)
 
 
+def test_what_is_a_section_and_a_setting_too_may_be_set(study):
+    found = study(OWN.replace("steps = 10\n", "steps = 10\nstarts = 20\n"))
+    assert found.starts == 20
+
+
 def test_a_problem_of_the_catalogue_with_a_range(study):
     text = OWN[OWN.index("[study]") :].split("[shifts")[0].replace('numbers = ["viscosity"]', "")
     head = '[problem]\ncatalogue = "kuramoto_sivashinsky"\n[starts]\nu = {kind = "random_fourier_series"}\n'
@@ -103,14 +108,28 @@ BAD = {
     "no problem": ("[study]\nn = 1", r"a section \[problem\] is needed"),
     "unknown section": (OWN + "\n[grid]\n", "section 'grid' does not exist"),
     "a formula": (OWN.replace("u * u.x", "u ^ u.x"), r"\[problem\]: .*Powers are written"),
-    "an unknown coefficient": (OWN.replace("{viscosity = [0.05, 0.1]}", "{nu = 1.0}"), r"\[problem\]: .*viscosity"),
+    "an unknown coefficient": (
+        OWN.replace("{viscosity = [0.05, 0.1]}", "{nu = 1.0}"),
+        r"\[problem\]: the equation has 'viscosity', and coefficients gives 'nu'",
+    ),
     "an empty range": (OWN.replace("[0.05, 0.1]", "[0.1, 0.05]"), "low < high"),
     "an unknown kind of start": (
         OWN.replace("random_fourier_series", "random"),
-        r"\[starts\]: u needs kind 'random' does not",
+        r"\[starts\] u: kind 'random' does not exist; there is 'random_fourier_series'",
     ),
     "a bad option of a start": (OWN.replace("cutoff = 4", "cutoff = 0"), r"\[starts\] u: .*cutoff"),
-    "a misspelt option of a start": (OWN.replace("cutoff = 4", "cutof = 4"), r"\[starts\] u: .*cutof"),
+    "a misspelt option of a start": (OWN.replace("cutoff = 4", "cutof = 4"), r"\[starts\] u: entry 'cutof' .*mean 'cutoff'"),
+    "a domain that is no interval": (OWN.replace("x = [0, 6.283185307179586]", "x = 10"), "domain of x is an interval"),
+    "two equations": (OWN.replace("[problem]", '[problem]\ncatalogue = "burgers"'), "not both"),
+    "a budget in words": (OWN.replace("steps = 10\n", 'steps = 10\nbudget = "5 min"\n'), "budget is seconds, a number"),
+    "no surrogate": (OWN.split("[surrogates.FNO]")[0], r"no surrogate; add a section, as \[surrogates.FNO\]"),
+    "a rung twice": (OWN.replace("12, 16, 24", "16, 16, 24"), "different whole numbers"),
+    "nothing shifted": (
+        OWN.replace("box = 2", ""),
+        r"\[shifts.twice the box\]: nothing is shifted; give coefficients, box or",
+    ),
+    "a misspelt shift": (OWN.replace("box = 2", "boxx = 2"), r"\[shifts.twice the box\]: entry 'boxx' .*mean 'box'"),
+    "a truth in words": (OWN.replace("{n = 128, dt = 0.01}", '"fine"'), r"\[study\] truth: entries by name are needed"),
     "an unknown network": (OWN.replace('"FNO"', '"FNOO"'), r"\[surrogates.FNO\]: network 'FNOO' .*mean 'FNO'"),
     "a misspelt entry": (OWN.replace("channels = 12", "chanels = 12"), r"\[surrogates.FNO\]: entry 'chanels' .*'channels'"),
     "a bad value": (OWN.replace("modes = [8]", "modes = [0]"), r"\[surrogates.FNO\]: FNO: modes must be"),

@@ -38,24 +38,32 @@ def test_every_study_and_seed_once_and_one_table(ran, tmp_path, capsys):
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * len(example("quick").verdicts)
     assert {row["break_even"] for row in rows} & {"never"}
+    assert {row["speed_bound"] for row in rows} == {"", "at most"}
     assert cli.main(command) == 0
     assert len(ran) == 4
-    assert "4 of 4 done" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "4 of 4 done" in told
+    assert "burgers_waves-seed-1: done before" in told
 
 
 def test_what_fails_is_told_and_does_not_stop_the_others(ran, capsys):
     assert cli.main(["sweep", "advection_waves", "--out", "all", "--seeds", "13", "1"]) == 1
     out = capsys.readouterr().out
-    assert "advection_waves, seed 13 failed: ValueError: an unlucky seed" in out
+    assert "advection_waves-seed-13 failed: ValueError: an unlucky seed" in out
     assert "1 of 2 done" in out
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
-    [(["--budget", "-1"], "positive number"), (["--out", ""], "has no name"), (["--seeds", "a"], "invalid int")],
+    [
+        (["--budget", "-1"], "positive number"),
+        (["--out", ""], "has no name"),
+        (["--seeds", "a"], "invalid int"),
+        (["--seeds", "0", "--", "advection_waves", "a/advection_waves.toml"], "the same folder"),
+    ],
 )
 def test_bad_input_is_one_line(ran, capsys, more, said):
-    assert cli.main(["sweep", "advection_waves", "--out", "all", *more]) == 2
+    assert cli.main(["sweep", *([] if "--" in more else ["advection_waves"]), "--out", "all", *more]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert said in error

@@ -76,7 +76,7 @@ def test_a_faster_surrogate_pays_back_after_its_costs_over_what_a_run_saves():
     assert found.break_even.value == pytest.approx(600 / 300, rel=1e-4)
     assert found.error_ratio.value == pytest.approx(10**-2.5 * 16.2278, rel=1e-4)
     assert found.upfront_seconds == 600
-    assert found.censored == ""
+    assert found.speed_bound == ""
     assert found.break_even.low == found.break_even.high == found.break_even.value, "all starts are alike"
 
 
@@ -90,18 +90,18 @@ def test_a_slower_surrogate_never_pays_back():
 def test_less_accurate_than_the_coarsest_rung_is_a_bound_from_below():
     slow, fast = (made(2.0, t, "surrogate", "FNO", training_seconds=30.0) for t in (2.0, 0.25))
     found = judge([slow], power_law(1.0), 1)
-    assert found.censored == "below"
+    assert found.speed_bound == "at most"
     assert found.speed_ratio.value == 0.5
     assert found.break_even.value == math.inf
     found = judge([fast], power_law(1.0), 1)
-    assert found.censored == "below"
+    assert found.speed_bound == "at most"
     assert found.break_even.value == pytest.approx(40)
     assert found.break_even.high == math.inf
 
 
 def test_more_accurate_than_every_rung_is_a_bound_from_above():
     found = judge([made(1e-7, 1.0, "surrogate", "FNO", training_seconds=30.0)], power_law(1.0), 1)
-    assert found.censored == "above"
+    assert found.speed_bound == "at least"
     assert found.speed_ratio.value == pytest.approx(1e5)
     assert found.break_even.value == pytest.approx(30 / (1e5 - 1))
     assert found.break_even.low == 0
@@ -116,7 +116,9 @@ def test_slower_than_the_finest_rung_the_error_ratio_is_a_bound():
     assert slow.error_ratio.value == pytest.approx(0.01 / min(m.errors.mean() for m in ladder))
     assert slow.error_ratio.high == math.inf, "a finer rung would err less"
     assert accuracy(slow).startswith("at least ")
+    assert slow.error_bound == "at least"
     assert math.isfinite(quick.error_ratio.high)
+    assert not quick.error_bound
     known = judge([made(0.01, 1.01 * finest, "surrogate", "FNO")], ladder, 1, coarser=False)
     assert math.isfinite(known.error_ratio.high), "there is no other form of the solver"
 

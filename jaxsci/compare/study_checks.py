@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import numpy as np
@@ -56,9 +57,10 @@ def _check_network(study: Study, name: str, surrogate: NetworkSurrogate, first: 
     frame = stepper(first, Spectral(n=study.n, dt=study.dt))
     shape = jax.eval_shape(lambda: components(frame, frame.initial())).shape
     saves = (study.training_steps or study.steps) + 1
-    nothing = np.broadcast_to(np.zeros((), np.float32), (2, saves, *shape))
+    values: Any = np.zeros(2)
+    nothing: Any = np.broadcast_to(np.zeros((), np.float32), (2, saves, *shape))  # takes no memory
     try:
-        check_fit(surrogate, Trajectories(first, nothing, {told: np.zeros(2) for told in surrogate.numbers}, study.dt))
+        check_fit(surrogate, Trajectories(first, nothing, dict.fromkeys(surrogate.numbers, values), study.dt))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{what}: {str(error).removeprefix('fit: ')}") from None
 

@@ -24,6 +24,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxsci._types import Key, Progress
+from jaxsci.control.checks import check_counts, check_range
 from jaxsci.control.datasets import Transitions, check_data, flat_row, minibatch, standard
 from jaxsci.control.policies import CategoricalPolicy, GaussianPolicy
 from jaxsci.control.policy_gradient import PolicySearch, in_chunks
@@ -96,10 +97,13 @@ def conservative_q(
       Gaussian policy; None for a categorical one, whose parameters are the action values.
     Raises:
       TypeError: another kind of policy; a Gaussian one without bounds; data that are no `Transitions`.
-      ValueError: a discount outside [0, 1], no iterations, no batch.
+      ValueError: a number out of its range, no iterations, no batch, no samples.
     """
     check_data("conservative_q", data, iterations, batch)
-    check_discount("conservative_q", discount)
+    check_counts("conservative_q", samples=samples)
+    check_range("conservative_q", 0, 1, discount=discount, following=following)
+    check_range("conservative_q", 0, np.inf, conservatism=conservatism, temperature=temperature)
+    check_range("conservative_q", 0, np.inf, open_low=True, learning_rate=learning_rate)
     schedule = optax.cosine_decay_schedule(learning_rate, iterations)
     params = jax.tree.map(jnp.asarray, params)
     if isinstance(policy, CategoricalPolicy):
@@ -182,12 +186,6 @@ def _continuous(
         return critic + descent, {"loss": critic, "value": taken}
 
     return loss, {"policy": params, "value": value.params}
-
-
-def check_discount(who: str, discount: Any) -> None:
-    """A number between 0 and 1, as far as it is known here."""
-    if isinstance(discount, int | float) and not 0 <= discount <= 1:
-        raise ValueError(f"{who}: the discount lies between 0 and 1, got {discount!r}.")
 
 
 def check_choices(who: str, policy: CategoricalPolicy, data: Transitions) -> None:

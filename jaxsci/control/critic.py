@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from jaxsci._types import Key
+from jaxsci.control.checks import check_counts, check_range
 from jaxsci.control.task import Task
 from jaxsci.control.windows import Window
 from jaxsci.networks import MLP
@@ -57,6 +59,8 @@ class Critic:
       minibatches: in a pass.
       averaging: alpha of the target; 0 for none.
       memory: moments forget at the rate 1 / memory a batch.
+    Raises:
+      ValueError: counts that are no whole numbers >= 1, a rate that is not above 0, an average outside [0, 1].
     """
 
     network: Any = _NETWORK
@@ -65,6 +69,11 @@ class Critic:
     minibatches: int = 4
     averaging: float = 0.2
     memory: int = 20
+
+    def __post_init__(self):
+        check_counts("Critic", epochs=self.epochs, minibatches=self.minibatches, memory=self.memory)
+        check_range("Critic", 0, np.inf, open_low=True, learning_rate=self.learning_rate)
+        check_range("Critic", 0, 1, averaging=self.averaging)
 
     @property
     def _adam(self) -> optax.GradientTransformation:

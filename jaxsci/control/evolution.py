@@ -108,6 +108,7 @@ def pgpe(
     """
     if optimiser is None:
         optimiser = optax.adam(optax.cosine_decay_schedule(1e-2, iterations))
+    check_range("pgpe", 0, np.inf, deviation_rate=deviation_rate)
     shared = (task, policy, params, key, iterations, population, batch, constraints, evaluate, progress)
     return _evolve("pgpe", *shared, deviation, optimiser, deviation_rate)
 

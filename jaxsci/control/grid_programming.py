@@ -36,7 +36,8 @@ def discretised(task: Task, states: Grid, actions: Grid, *, shares: Shares | Non
     """A task on grids.
 
     Args:
-      task: its state and its action are scalars or vectors. Neither its constraint nor its horizon take part.
+      task: its state and its action are scalars or vectors. Neither its constraint, its horizon nor its terminal
+        cost takes part; ``finite_horizon(mdp, horizon, terminal=)`` asks for the last two.
       states, actions: the points of each axis, increasing: an array where the task has a scalar, a tuple of arrays where it has a
         vector; states are then numbered with the last axis running fastest (`points`).
       shares: ``(parameters, state, action) -> [state]``, the probabilities of the next one: `interpolated` or `binned`. By

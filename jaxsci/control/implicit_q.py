@@ -19,11 +19,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from jaxsci._checks import is_traced
 from jaxsci._types import Key, Progress
 from jaxsci.control.behaviour_cloning import misfit
-from jaxsci.control.conservative_q import ActionValue, action_value, check_choices, check_discount
+from jaxsci.control.checks import check_range
+from jaxsci.control.conservative_q import ActionValue, action_value, check_choices
 from jaxsci.control.datasets import Transitions, check_data, minibatch
 from jaxsci.control.policies import CategoricalPolicy
 from jaxsci.control.policy_gradient import PolicySearch, in_chunks
@@ -75,11 +78,14 @@ def implicit_q(
       history, and `ImplicitValues` as its state.
     Raises:
       TypeError: data that are no `Transitions`.
-      ValueError: an expectile outside [0.5, 1), a discount outside [0, 1], no iterations or batch, choices that the policy lacks.
+      ValueError: an expectile outside [0.5, 1), another number out of its range, no iterations or batch, choices that the policy
+        lacks.
     """
     check_data("implicit_q", data, iterations, batch)
-    check_discount("implicit_q", discount)
-    if isinstance(expectile, int | float) and not 0.5 <= expectile < 1:
+    check_range("implicit_q", 0, 1, discount=discount, following=following)
+    check_range("implicit_q", 0, np.inf, sharpness=sharpness)
+    check_range("implicit_q", 0, np.inf, open_low=True, learning_rate=learning_rate)
+    if not is_traced(expectile) and not 0.5 <= expectile < 1:
         raise ValueError(f"implicit_q: the expectile lies in [0.5, 1), got {expectile!r}.")
     features = lambda action: action  # noqa: E731
     if isinstance(policy, CategoricalPolicy):

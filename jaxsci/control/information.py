@@ -22,10 +22,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxsci._checks import is_whole
 from jaxsci._types import Key
+from jaxsci.control.checks import check_range
 
 
 def linear_gaussian_information(
@@ -38,20 +40,14 @@ def linear_gaussian_information(
       covariance: Sigma, of the parameters before.
       noise: s, the standard deviation of a measurement's error: a number, or one for each measurement.
     Raises:
-      ValueError: shapes that do not fit.
+      ValueError: shapes that do not fit, a noise that is not above 0.
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
       >>> twice = js.control.linear_gaussian_information(jnp.ones((2, 1)), jnp.eye(1), 1.0)
       >>> print(f"{twice:.4f}")  # log(3) / 2
       0.5493
     """
-    if jnp.ndim(design) != 2 or jnp.shape(covariance) != (design.shape[1],) * 2:
-        raise ValueError(
-            "linear_gaussian_information: design is [measurements, parameters] and covariance [parameters, parameters]; got "
-            f"{jnp.shape(design)} and {jnp.shape(covariance)}."
-        )
-    if jnp.ndim(noise) and jnp.shape(noise) != design.shape[:1]:
-        raise ValueError(f"linear_gaussian_information: noise is a number or [{design.shape[0]}], got {jnp.shape(noise)}.")
+    _check("linear_gaussian_information", "design", design, covariance, noise)
     scaled = design / (jnp.asarray(noise)[:, None] if jnp.ndim(noise) else noise)
     if scaled.shape[0] <= scaled.shape[1]:
         matrix = scaled @ covariance @ scaled.T
@@ -66,7 +62,11 @@ def linear_gaussian_information(
 def linear_gaussian_posterior(
     design: Float[Array, "measurements parameters"], covariance: Float[Array, "parameters parameters"], noise: Any
 ) -> Float[Array, "parameters parameters"]:
-    """The covariance of the parameters after the measurements: Sigma - Sigma Phi^T (Phi Sigma Phi^T + s^2 I)^-1 Phi Sigma."""
+    """The covariance of the parameters after the measurements: Sigma - Sigma Phi^T (Phi Sigma Phi^T + s^2 I)^-1 Phi Sigma.
+
+    Args and errors: of `linear_gaussian_information`.
+    """
+    _check("linear_gaussian_posterior", "design", design, covariance, noise)
     spread = covariance @ design.T
     total = design @ spread + jnp.diag(jnp.broadcast_to(jnp.asarray(noise, design.dtype) ** 2, design.shape[:1]))
     after = covariance - spread @ jnp.linalg.solve(total, spread.T)
@@ -101,13 +101,15 @@ def greedy_design(
       count: how many to choose.
       repeated: whether a measurement may be made more than once.
     Raises:
-      ValueError: more measurements than candidates, where none may be repeated.
+      ValueError: more measurements than candidates, where none may be repeated; shapes that do not fit, a noise that is not
+        above 0.
     Example:
       >>> import jax.numpy as jnp, jaxsci as js
       >>> design = js.control.greedy_design(jnp.array([[1.0, 0.0], [0.9, 0.0], [0.0, 0.5]]), jnp.eye(2), 0.1, count=2)
       >>> print(design.chosen)
       [0 2]
     """
+    _check("greedy_design", "candidates", candidates, covariance, noise)
     if not is_whole(count) or count < 1 or (not repeated and count > candidates.shape[0]):
         raise ValueError(
             f"greedy_design: count is a whole number from 1 to {candidates.shape[0]} (candidates), got {count!r}."
@@ -185,6 +187,18 @@ def nested_information(
 
     gains = jax.lax.map(one, jax.random.split(key, outer), batch_size=min(outer, 256))
     return InformationEstimate(jnp.mean(gains), jnp.std(gains, ddof=1) / jnp.sqrt(outer))
+
+
+def _check(who: str, what: str, design: Any, covariance: Any, noise: Any) -> None:
+    """Shapes, and a noise above 0."""
+    if jnp.ndim(design) != 2 or jnp.shape(covariance) != (jnp.shape(design)[1],) * 2:
+        raise ValueError(
+            f"{who}: {what} is [measurements, parameters] and covariance [parameters, parameters]; got {jnp.shape(design)} and "
+            f"{jnp.shape(covariance)}."
+        )
+    if jnp.ndim(noise) and jnp.shape(noise) != jnp.shape(design)[:1]:
+        raise ValueError(f"{who}: noise is a number or [{jnp.shape(design)[0]}], got {jnp.shape(noise)}.")
+    check_range(who, 0, np.inf, open_low=True, noise=noise)
 
 
 def _root(covariance: Any) -> Any:

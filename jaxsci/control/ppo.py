@@ -15,9 +15,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxsci._types import Key, Progress
+from jaxsci.control.checks import check_counts, check_range
 from jaxsci.control.critic import Critic, new_critic, samples, values_of
 from jaxsci.control.policies import StochasticPolicy
 from jaxsci.control.policy_gradient import PolicySearch, counted, in_chunks, named_violations
@@ -79,7 +81,7 @@ def ppo(
       A `PolicySearch` like that of `shac`; its history has "divergence" (of the last minibatch), "clipped" (share of the
       samples) and "skipped" (share of the steps not taken) besides.
     Raises:
-      ValueError: no iterations; an endless task without a discount; a policy without densities.
+      ValueError: no iterations; an endless task without a discount; a policy without densities; a number out of its range.
     Example:
       >>> import jax, jax.numpy as jnp, jaxsci as js
       >>> task = js.control.Task(
@@ -91,12 +93,16 @@ def ppo(
       >>> bool(found.history["cost"][-5:].mean() < found.history["cost"][:5].mean())
       True
     """
-    check_windows("ppo", task, iterations, batch, window, endless, constraints)
+    check_windows("ppo", task, iterations, batch, window, endless, constraints, multiplier_every)
     if not callable(getattr(policy, "log_prob", None)) or not callable(getattr(policy, "entropy", None)):
         raise ValueError(
             "ppo: needs a policy with log_prob and entropy, such as jaxsci.control.GaussianPolicy or CategoricalPolicy; got "
             f"{policy!r}."
         )
+    check_counts("ppo", epochs=epochs, minibatches=minibatches)
+    check_range("ppo", 0, 1, trace=trace)
+    check_range("ppo", 0, np.inf, open_low=True, clip=clip, most_divergence=most_divergence)
+    check_range("ppo", 0, np.inf, entropy=entropy)
     task.spaces(policy, params)
     if optimiser is None:
         rate = optax.linear_schedule(1e-3, 0.0, iterations * epochs * minibatches)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxsci._types import Key, Progress
-from jaxsci.control.checks import check_derivative
+from jaxsci.control.checks import check_derivative, check_range
 from jaxsci.control.critic import Critic, new_critic, samples, values_of
 from jaxsci.control.objective import tape_fits
 from jaxsci.control.policy_gradient import PolicySearch, counted, in_chunks, named_violations
@@ -96,7 +96,8 @@ def shac(
       >>> bool(found.params > 0.54), found.environment_steps
       (True, 8000)
     """
-    check_windows("shac", task, iterations, batch, window, endless, constraints)
+    check_windows("shac", task, iterations, batch, window, endless, constraints, multiplier_every)
+    check_range("shac", 0, 1, trace=trace)
     check_derivative("shac", task, policy, params)
     if optimiser is None:
         rate = optax.linear_schedule(2e-3, 0.0, iterations)

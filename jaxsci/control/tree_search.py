@@ -20,11 +20,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxsci._checks import is_whole
 from jaxsci._types import Key
 from jaxsci.control.calling import call, is_random
+from jaxsci.control.checks import check_range
 from jaxsci.control.task import Task
 from jaxsci.control.tree_growth import grower
 
@@ -110,7 +112,7 @@ def tree_search(
       1
     """
     mctx = _mctx()
-    _check(task, prior, proposals, simulations, max_depth, batch, together)
+    _check(task, prior, proposals, simulations, max_depth, batch, together, noise)
 
     def look(node: _Node, key: Any) -> tuple[Any, Any, _Node]:
         """Logits, guess of the value, and the node with its proposals."""
@@ -213,7 +215,7 @@ def _mctx() -> Any:
         raise ImportError("tree_search needs mctx: pip install jaxsci[planning]") from error
 
 
-def _check(task, prior, proposals, simulations, max_depth, batch, together):
+def _check(task, prior, proposals, simulations, max_depth, batch, together, noise):
     if not isinstance(task, Task):
         raise TypeError(f"tree_search: the task is a jaxsci.control.Task, got {type(task).__name__}.")
     numbers = {
@@ -222,6 +224,7 @@ def _check(task, prior, proposals, simulations, max_depth, batch, together):
     for name, number in numbers.items():
         if number is not None and (not is_whole(number) or number < 1):
             raise ValueError(f"tree_search: {name} is a whole number >= 1, got {number!r}.")
+    check_range("tree_search", 0, np.inf, noise=noise)
     if proposals is None and is_random(prior):
         raise ValueError(
             "tree_search: this prior draws actions; say how many with proposals=16, or give logits (policy.logits)."

@@ -205,9 +205,13 @@ def updated(constraints: Any, multipliers: Any, members: Any, violation: Any, du
     return jax.tree.map(functools.partial(jnp.where, due & jnp.any(members.finished)), later, multipliers)
 
 
-def check_windows(name: str, task: Task, iterations: int, batch: int, window: int, endless: bool, constraints: Any) -> None:
+def check_windows(
+    name: str, task: Task, iterations: int, batch: int, window: int, endless: bool, constraints: Any, multiplier_every: Any
+) -> None:
     """Raise what is wrong with the arguments of SHAC and PPO."""
     check_counts(name, iterations=iterations, batch=batch, window=window)
+    if multiplier_every is not None:
+        check_counts(name, multiplier_every=multiplier_every)
     if endless and not is_traced(task.discount) and float(task.discount) >= 1:
         raise ValueError(f"{name}: the cost of an endless task is only finite with a discount below 1; {task.name} has 1.")
     if constraints is not None and task.constraint is None:

@@ -32,6 +32,23 @@ def mppi(**options):
     return c.mppi(TASK, jnp.zeros(4), key=KEY, **{"std": 1.0, **options})
 
 
+def ppo(**options):
+    policy = c.GaussianPolicy(network=js.networks.MLP((2,)))
+    return c.ppo(TASK, policy, policy.init(KEY, TASK), key=KEY, iterations=1, **options)
+
+
+def shac(**options):
+    return c.shac(TASK, gain, jnp.asarray(0.5), key=KEY, iterations=1, **options)
+
+
+def conservative(**options):
+    return c.conservative_q(c.CategoricalPolicy(2), None, DATA, key=KEY, iterations=1, **options)
+
+
+def implicit(**options):
+    return c.implicit_q(gain, jnp.asarray(0.5), DATA, key=KEY, iterations=1, **options)
+
+
 def evolve(**options):
     return c.evolution_strategy(TASK, gain, jnp.asarray(0.5), key=KEY, iterations=1, **options)
 
@@ -70,6 +87,27 @@ def evolve(**options):
         (lambda: c.cem(TASK, jnp.zeros(4), key=KEY, std=1.0, keep=2.0), ValueError, "cem: keep is a number from 0 to 1"),
         (lambda: evolve(deviation=0.0), ValueError, "evolution_strategy: deviation is a number above 0"),
         (lambda: evolve(constraints=0.1), TypeError, r"constraints is a method, AugmentedLagrangian\(limit=...\)"),
+        (lambda: ppo(trace=1.5), ValueError, "ppo: trace is a number from 0 to 1, got 1.5"),
+        (lambda: ppo(clip=0.0), ValueError, "ppo: clip is a number above 0"),
+        (lambda: ppo(epochs=0), ValueError, "ppo: epochs is a whole number >= 1"),
+        (lambda: ppo(multiplier_every=0), ValueError, "ppo: multiplier_every is a whole number >= 1"),
+        (lambda: shac(trace=-0.1), ValueError, "shac: trace is a number from 0 to 1"),
+        (lambda: c.Critic(minibatches=0), ValueError, "Critic: minibatches is a whole number >= 1"),
+        (lambda: c.Critic(averaging=2.0), ValueError, "Critic: averaging is a number from 0 to 1"),
+        (lambda: conservative(conservatism=-1.0), ValueError, "conservative_q: conservatism is a number from 0"),
+        (lambda: conservative(following=2.0), ValueError, "conservative_q: following is a number from 0 to 1"),
+        (lambda: implicit(sharpness=-1.0), ValueError, "implicit_q: sharpness is a number from 0"),
+        (lambda: implicit(learning_rate=0.0), ValueError, "implicit_q: learning_rate is a number above 0"),
+        (
+            lambda: c.linear_gaussian_posterior(jnp.ones((2, 3)), jnp.eye(2), 1.0),
+            ValueError,
+            r"linear_gaussian_posterior: design is .*got \(2, 3\) and \(2, 2\)",
+        ),
+        (
+            lambda: c.greedy_design(jnp.ones((2, 2)), jnp.eye(2), 0.0, count=1),
+            ValueError,
+            "greedy_design: noise is a number above 0",
+        ),
         (lambda: c.AugmentedLagrangian(penalty=0.0), ValueError, "penalty is a number above 0"),
         (lambda: c.PIDLagrangian(integral=-1.0), ValueError, "integral is a number >= 0"),
         (lambda: c.ode(lambda p, s, a: a, dt=0.0), ValueError, "dt, the length of a step, is a number above 0"),

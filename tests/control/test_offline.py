@@ -137,7 +137,7 @@ def test_bad_arguments(table, doses):
             learn(CHOOSES, start, data, key=KEY, iterations=0)
         with pytest.raises(ValueError, match="whole numbers from 0 to 1; the data have"):
             learn(js.control.CategoricalPolicy(2), start, data, key=KEY)
-        with pytest.raises(ValueError, match="discount lies between 0 and 1"):
+        with pytest.raises(ValueError, match="discount is a number from 0 to 1"):
             learn(CHOOSES, start, data, key=KEY, discount=1.5)
     with pytest.raises(ValueError, match="expectile lies in"):
         implicit_q(CHOOSES, start, data, key=KEY, expectile=1.0)

@@ -35,10 +35,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxsci.constraints.batched_cg import ROUGH, conjugate_gradients, dot, low
 from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS
 
 _NEAR = 3e-5  # of the size of the data: from here Newton's method has little left to do
-_MOSTLY = 0.1  # of the batch may be farther away when it starts
+_MOSTLY = 0.25  # of the batch may be farther away when it starts
 _ASCENT = 100  # steps of the first stage at most
 _TRIALS, _FEW = 40, 4  # of the length of a step at most, and while whoever needs more can wait
 _WHOLE = 4  # Newton steps of a part at its first turn at most
@@ -48,8 +49,6 @@ _EXTRA = 5  # numbers of a member beside its multipliers
 _PATIENCE = 20  # Newton steps before less damping is tried
 _PATIENT = 1e-4  # the damping from there, which is then halved at each step
 _FORCING = 0.01  # how well a Newton step is solved at least
-_ROUGH = 1e-6  # accuracy of a solution in float32 that is refined
-_REFINEMENTS = 6  # of such solutions at most
 _DELTA = 1e-7  # of the regularisation of infeasible data
 
 
@@ -88,67 +87,6 @@ def clip(z: Any, lower: Any, upper: Any) -> Any:
     return jnp.where(z <= lower, lower, jnp.where(z >= upper, upper, z))
 
 
-def conjugate_gradients(product: Any, right: Any, tol: Any, steps: int) -> Any:
-    """Solve `product(d) = right` for each member of a batch by itself, product symmetric and at least semi-definite.
-
-    A member stops at |residual| <= tol |right|, or where a direction has no curvature (the system is singular there, and its
-    part in the range has been solved).
-    """
-
-    def body(carry):
-        count, d, residual, direction, square, direction_square, going = carry
-        applied = product(direction)
-        curvature = _dot(direction, applied)
-        going &= curvature > singular * direction_square
-        length = jnp.where(going, square / jnp.where(going, curvature, 1), 0)
-        d, residual = d + length * direction, residual - length * applied
-        new = _dot(residual, residual)
-        turn = jnp.where(going, new / jnp.where(square > 0, square, 1), 0)
-        direction = residual + turn * direction
-        return count + 1, d, residual, direction, new, new + turn**2 * direction_square, going & (new > goal)
-
-    singular = jnp.finfo(right.dtype).eps ** 0.75  # for operators of unit norm
-    square = _dot(right, right)
-    goal = tol**2 * square
-    start = (0, jnp.zeros_like(right), right, right, square, square, square > goal)
-    return jax.lax.while_loop(lambda c: (c[0] < steps) & c[-1].any(), body, start)[1]
-
-
-def refined(product: Callable[[Any, Any], Any], matrices: Any, right: Any, tol: Any) -> Any:
-    """Solve ``product(matrices, w) = right`` by conjugate gradients: in float32 as long as that helps, what it leaves in full.
-
-    Args:
-      product: linear in `w` [rows, B], symmetric and at least semi-definite, in the precision of the `matrices` that it is given.
-    """
-    steps, w, left = 2 * len(right) + 10, jnp.zeros_like(right), right
-    goal = tol * jnp.sqrt(_dot(right, right))
-    if right.dtype == jnp.float64:
-        narrow = low(matrices)
-
-        def body(carry):
-            count, w, left, size, going = carry
-            unit = (left / jnp.where(size > 0, size, 1)).astype(jnp.float32)
-            aim = jnp.where(going, jnp.maximum(0.5 * goal / jnp.where(size > 0, size, 1), _ROUGH), 1).astype(jnp.float32)
-            new = w + size * conjugate_gradients(lambda p: product(narrow, p), unit, aim, steps)
-            after = right - product(matrices, new)
-            length = jnp.sqrt(_dot(after, after))
-            better = going & (length < 0.1 * size)
-            w, left, size = (jnp.where(better, a, b) for a, b in ((new, w), (after, left), (length, size)))
-            return count + 1, w, left, size, better & (size > goal)
-
-        size = jnp.sqrt(_dot(right, right))
-        carry = (0, w, left, size, size > goal)
-        _, w, left, *_ = jax.lax.while_loop(lambda c: (c[0] < _REFINEMENTS) & c[-1].any(), body, carry)
-    size = jnp.sqrt(_dot(left, left))
-    return w + conjugate_gradients(lambda p: product(matrices, p), left, goal / jnp.where(size > 0, size, 1), steps)
-
-
-def low(tree: Any) -> Any:
-    """Floating-point arrays in float32."""
-    cast = lambda leaf: leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf  # noqa: E731
-    return jax.tree.map(cast, tree)
-
-
 def solve(rows: Rows, y: Any, tol: Any, warm: Any, max_steps: int, climb: Any = True) -> Found:
     """The multipliers of the nearest points to `y` [n, B]; `tol` [B] bounds the largest entry of F, and without `climb` the
     first stage is left out: `warm` is near."""
@@ -178,16 +116,26 @@ def _by_parts(rows: Rows, y: Any, tol: Any, state: Any, share: int, max_steps: i
     first = -(-batch // share)
 
     def body(carry):
-        count, state, turn = carry
+        count, state, left = carry
         fresh = count < first
-        chosen = jnp.argsort(turn)[:share]  # stable: whoever has not been seen comes first, then those that are left
-        limit, leave = jnp.where(fresh, min(_WHOLE, max_steps), max_steps), jnp.where(fresh, share // _SHARE, 0)
-        part = _work(_take(rows, chosen, batch), y[:, chosen], tol[chosen], state[:, chosen], limit, leave, climb, ~fresh)
-        left = jnp.where(fresh & (part[-1] > 0), 1, 2)
-        return count + 1, state.at[:, chosen].set(part), turn.at[chosen].set(left)
+        begin = jnp.minimum(count * share, batch - share)  # the last part may see some again
+        chosen = jnp.argsort(~left)[:share]  # those that are left first
 
-    carry = (0, state, jnp.zeros(batch, int))
-    return jax.lax.while_loop(lambda c: (c[0] <= 2 * first + 1) & (c[2] < 2).any(), body, carry)[1]
+        def pick(array, axis=-1):
+            slices = lambda: jax.lax.dynamic_slice_in_dim(array, begin, share, axis)  # noqa: E731  the tenth of the time
+            return jax.lax.cond(fresh, slices, lambda: jnp.take(array, chosen, axis))
+
+        def put(array, part):
+            slices = lambda: jax.lax.dynamic_update_slice_in_dim(array, part, begin, -1)  # noqa: E731
+            return jax.lax.cond(fresh, slices, lambda: array.at[..., chosen].set(part))
+
+        limit, leave = jnp.where(fresh, min(_WHOLE, max_steps), max_steps), jnp.where(fresh, share // _SHARE, 0)
+        part = _work(_take(rows, pick, batch), pick(y), pick(tol), pick(state), limit, leave, climb, ~fresh)
+        return count + 1, put(state, part), put(left, fresh & (part[-1] > 0))
+
+    carry = (0, state, jnp.zeros(batch, bool))
+    going = lambda c: (c[0] < first) | ((c[0] <= 2 * first + 1) & c[2].any())  # noqa: E731
+    return jax.lax.while_loop(going, body, carry)[1]
 
 
 def _work(rows: Rows, y: Any, tol: Any, state: Any, limit: Any, leave: Any, climb: Any, watch: Any) -> Any:
@@ -209,7 +157,7 @@ def _ascent(rows: Rows, y: Any, start: Any, near: Any, far: Any) -> tuple[Any, A
         count, mu, ahead, momentum, far = carry
         short = rows.right - times(rows.matrix, clip(y + transposed(rows.matrix, ahead), rows.lower, rows.upper))
         new = jnp.where(far, ahead + length * short, mu)
-        momentum = jnp.where(_dot(short, new - mu) < 0, 1.0, momentum)
+        momentum = jnp.where(dot(short, new - mu) < 0, 1.0, momentum)
         after = 0.5 * (1 + jnp.sqrt(1 + 4 * momentum**2))
         ahead = new + (momentum - 1) / after * (new - mu)
         # The excess is that of `ahead`, a step behind: it decides when to stop, nothing else.
@@ -251,18 +199,18 @@ def _newton(rows: Rows, y: Any, tol: Any, start: Any, limit: Any, leave: Any, wa
 
         # In float32 at the first turn; what is left then may be too ill-conditioned for that.
         late_turn = jnp.logical_and(watch, dtype == jnp.float64)
-        step = solved(narrow, jnp.where(going & ~late_turn, jnp.maximum(aim, _ROUGH), jnp.inf), 2 * len(right))
+        step = solved(narrow, jnp.where(going & ~late_turn, jnp.maximum(aim, ROUGH), jnp.inf), 2 * len(right))
         if dtype == jnp.float64:
             step = step + solved(rows.matrix, jnp.where(going & late_turn, aim, jnp.inf), 2 * len(right))
         step = size * step
         slope = transposed(rows.matrix, step)
-        length = _longest_step(rows, z, step, slope, _dot(excess, step), going, delta, jnp.where(watch, _TRIALS, _FEW))
+        length = _longest_step(rows, z, step, slope, dot(excess, step), going, delta, jnp.where(watch, _TRIALS, _FEW))
         new_mu, new_z = mu + length * step, z + length * slope
         new = _excess(rows, new_z, new_mu, delta)
         after = largest(new)
         # The dual has risen, unless that was rounding: there the residual decides, as steps could go in circles. A few that do
         # not lessen it may pass a kink, behind which it falls.
-        told = length * _dot(excess, step) > 100 * eps * (_dot(z - y, z - y) + jnp.abs(_dot(mu, rows.right)))
+        told = length * dot(excess, step) > 100 * eps * (dot(z - y, z - y) + jnp.abs(dot(mu, rows.right)))
         better = (length > 0) & (told | ~fine | (after <= 0.9 * size))
         good = going & (better | ((length > 0) & (after <= 2 * size)))
         stuck = ~better & (late | (damping >= 1))
@@ -309,13 +257,13 @@ def _longest_step(rows: Rows, z: Any, step: Any, slope: Any, square: Any, going:
 
     It may be far above 1: where long boxes meet at a corner, or nothing is feasible, the dual rises along what the bounds hold.
     """
-    x, push = clip(z, rows.lower, rows.upper), delta * _dot(step, step)
+    x, push = clip(z, rows.lower, rows.upper), delta * dot(step, step)
 
     def body(carry):
         count, t, low, high, going = carry
         w = z + t * slope
-        value = square - t * push - _dot(clip(w, rows.lower, rows.upper) - x, slope)
-        bend = push + _dot(jnp.where((w > rows.lower) & (w < rows.upper), slope, 0), slope)
+        value = square - t * push - dot(clip(w, rows.lower, rows.upper) - x, slope)
+        bend = push + dot(jnp.where((w > rows.lower) & (w < rows.upper), slope, 0), slope)
         low, high = jnp.where(value > 0, jnp.maximum(t, low), low), jnp.where(value > 0, high, jnp.minimum(t, high))
         going &= jnp.abs(value) > 0.1 * square
         new = t + value / jnp.where(bend > 0, bend, 1)
@@ -365,7 +313,7 @@ def _unsolvable(rows: Rows, rays: Any, going: Any, lost: Any) -> Any:
 def _farkas(rows: Rows, r: Any, slope: Any) -> Any:
     """Whether r proves that no point satisfies the constraint: r . c is beyond what r . Q x can be in the box."""
     eps = jnp.finfo(r.dtype).eps
-    doubt = 1e3 * eps * jnp.sqrt(_dot(r, r)) * jnp.max(rows.norm)  # of a slope, by rounding
+    doubt = 1e3 * eps * jnp.sqrt(dot(r, r)) * jnp.max(rows.norm)  # of a slope, by rounding
 
     def at(bound):
         # A slope counts for whatever it may be. Where a bound is missing only zero has a maximum: there doubt counts as zero.
@@ -384,16 +332,14 @@ def largest(array: Any) -> Any:
     return jnp.max(jnp.abs(array), axis=0, initial=0)
 
 
-def _dot(a: Any, b: Any) -> Any:
-    return jnp.sum(a * b, axis=0)
+def _take(rows: Rows, pick: Callable[..., Any], batch: int) -> Rows:
+    """Some members' rows; `pick` takes them of an array, along an axis."""
 
-
-def _take(rows: Rows, chosen: Any, batch: int) -> Rows:
     def take(array: Any) -> Any:
-        return array[..., chosen] if array.shape[-1:] == (batch,) else array
+        return pick(array) if array.shape[-1:] == (batch,) else array
 
     def member(matrix: Any) -> Any:
-        return matrix[chosen] if matrix.ndim == 3 else matrix
+        return pick(matrix, 0) if matrix.ndim == 3 else matrix
 
     source = rows.source and (member(rows.source[0]), take(rows.source[1]), member(rows.source[2]))
     vectors = (take(array) for array in rows[1:5])

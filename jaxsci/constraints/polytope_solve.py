@@ -29,6 +29,7 @@ import jax.numpy as jnp
 from jax.experimental.sparse import BCOO
 
 from jaxsci.constraints import dual
+from jaxsci.constraints.batched_cg import low, refined
 from jaxsci.constraints.compensated import shortfall
 from jaxsci.constraints.constraint import CONVERGED, INFEASIBLE, MAX_STEPS
 from jaxsci.constraints.dual import clip, largest, times, transposed
@@ -90,7 +91,7 @@ def nearest(data: Data, factor: Factor | None, tol: Any, enough: Any, warm: Warm
         return Nearest(x, multipliers, status, found.steps, jnp.zeros((0, batch), dtype), equations)
 
     start = jnp.zeros((len(equations) + data.C.shape[-2], batch), dtype) if warm is None else warm.multipliers
-    multipliers, held, steps = _active_set(dual.low(data), dual.low(factor), dual.low(start), max_steps)
+    multipliers, held, steps = _active_set(low(data), low(factor), low(start), max_steps)
     x, multipliers = _polish(data, factor, multipliers.astype(dtype), held, jnp.full(batch, True), tol)
     optimal = _optimal(data, x, multipliers, held, tol)
     # Whoever is done takes no part, and nobody has to where all are. (That the rows for it depend on what was found also keeps
@@ -285,7 +286,7 @@ def solve_active(data: Data, factor: Factor, free: Any, held: Any, right: Any, a
         return jnp.where(mask, times(rows, jnp.where(free, transposed(rows, w), 0)), w)
 
     def solve(_, right):
-        return factor.expand(dual.refined(inner, factor.rows, jnp.where(mask, factor.reduce(right), 0), aim))
+        return factor.expand(refined(inner, factor.rows, jnp.where(mask, factor.reduce(right), 0), aim))
 
     return jax.lax.custom_linear_solve(product, jnp.where(on, right, 0), solve, symmetric=True)
 

@@ -1,7 +1,5 @@
 """``python -m jaxsci``: the command line."""
 
-import sys
+from jaxsci.cli import command
 
-from jaxsci.cli import main
-
-sys.exit(main())
+command()

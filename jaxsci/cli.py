@@ -54,6 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def command() -> NoReturn:
+    """The entry point of the shell: `main`, and out. A program that was stopped may still be compiling in other threads."""
+    status = main()
+    if status == 130:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="jaxsci", description="Write the physics once; solve it, learn it, and compare.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -147,8 +147,8 @@ def ladder(
         steps = sorted({_stable(n, m, order, stable_on, bound=bound, small=small) for m in tried}, reverse=True)
         rungs += [rung(n, probes.dt, m, order) for m in steps]
         if progress is not None:
-            also = f", stable from {probes.dt / steps[-1]:.4g}" if len(steps) > 1 else ""
-            progress(f"ladder: n = {n}, largest step {probes.dt / steps[0]:.4g}{also}, error {found.error:.2e}")
+            also = f"; also {probes.dt / steps[-1]:.4g}, stable and less accurate" if len(steps) > 1 else ""
+            progress(f"ladder: n = {n}, largest step {probes.dt / steps[0]:.4g}, error {found.error:.2e}{also}")
     return rungs, notes
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxsci._checks import unknown_name
+from jaxsci._checks import is_whole, unknown_name
 from jaxsci.compare.study_settings import Study
 from jaxsci.problems import Problem, stepper
 from jaxsci.solvers import Spectral
@@ -21,7 +21,8 @@ _TOLERANCE = 1e-6  # of a time, within which it is a whole number of steps
 
 
 def check_study(study: Study) -> None:
-    """Times are whole steps; networks take the grid, the runs and the numbers; grids between walls share their nodes.
+    """Times are whole steps; the channel exists; networks take the grid, the runs and the numbers; grids between walls share
+    their nodes.
 
     Raises:
       ValueError: naming the study and what does not fit.
@@ -29,9 +30,15 @@ def check_study(study: Study) -> None:
     first, second = (study.family(key) for key in jax.random.split(jax.random.key(0)))
     _check_times(study)
     _check_walls(study, first)
+    frame = stepper(first, Spectral(n=study.n, dt=study.dt))
+    shape = jax.eval_shape(lambda: components(frame, frame.initial())).shape
+    if not (is_whole(study.channel) and 0 <= study.channel < shape[0]):
+        raise ValueError(
+            f"Study {study.name!r}: channel must be the number of a component, 0 to {shape[0] - 1}, got {study.channel!r}."
+        )
     for name, surrogate in study.surrogates.items():
         if isinstance(surrogate, NetworkSurrogate):
-            _check_network(study, name, surrogate, first, second)
+            _check_network(study, name, surrogate, (first, second), shape)
 
 
 def _check_times(study: Study) -> None:
@@ -45,8 +52,11 @@ def _check_times(study: Study) -> None:
                 )
 
 
-def _check_network(study: Study, name: str, surrogate: NetworkSurrogate, first: Problem, second: Problem) -> None:
-    """By the shapes of the data to come: their values do not matter."""
+def _check_network(
+    study: Study, name: str, surrogate: NetworkSurrogate, drawn: tuple[Problem, Problem], shape: tuple[int, ...]
+) -> None:
+    """By the shape of the data to come: their values do not matter."""
+    first, second = drawn
     what = f"Study {study.name!r}: surrogate {name!r}"
     for told in surrogate.numbers:
         if told not in first.coefficients:
@@ -54,8 +64,6 @@ def _check_network(study: Study, name: str, surrogate: NetworkSurrogate, first: 
             raise ValueError(f"{what}, numbers: {unknown_name('coefficient', told, names)}")
         if not isinstance(study.data, str) and np.array_equal(first.coefficients[told], second.coefficients[told]):
             raise ValueError(f"{what}, numbers: {told} is the same in all runs; leave it out, or draw it in the family.")
-    frame = stepper(first, Spectral(n=study.n, dt=study.dt))
-    shape = jax.eval_shape(lambda: components(frame, frame.initial())).shape
     saves = (study.training_steps or study.steps) + 1
     values: Any = np.zeros(2)
     nothing: Any = np.broadcast_to(np.zeros((), np.float32), (2, saves, *shape))  # takes no memory

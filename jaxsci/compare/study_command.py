@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from pathlib import Path
 
 import jax
@@ -46,7 +47,8 @@ def run_study_command(options: argparse.Namespace) -> int:
             study, seed=options.seed, folder=record, resume=options.resume, budget=options.budget, progress=say, mesh=mesh
         )
     except (ValueError, OSError, ImportError) as error:
-        raise BadInput(str(error)) from None
+        where = "" if options.problem in STUDIES else f"{options.problem}: "
+        raise BadInput(f"{where}{error}") from None
     except KeyboardInterrupt:
         kept = record is not None and record.exists()
         raise KeyboardInterrupt("go on with the same command and --resume" if kept else "") from None
@@ -75,7 +77,7 @@ def _identity(study: Study) -> str:
     length = f"; scored over t = {study.steps * study.dt:g}, in {study.steps} saves"
     plain = {k: float(v) for k, v in first.coefficients.items() if not callable(v) and jnp.ndim(v) == 0}
     own = [name for name, value in plain.items() if value != float(second.coefficients[name])]
-    return f"{first}" + (f"; every run draws its {' and '.join(own)}" if own else "") + length
+    return f"{first}" + (f"; every run draws its {' and '.join(own)}, this is one of them" if own else "") + length
 
 
 def _told(report: StudyReport, options: argparse.Namespace) -> int:
@@ -125,7 +127,9 @@ def study_of(name: str, *, quick: bool = False) -> Study:
         try:
             check_study(study)
         except ValueError as error:
-            raise BadInput(f"{name}: {error}") from None
+            said = str(error).removeprefix(f"Study {study.name!r}: ")
+            said, found = re.subn(r"^surrogate '(.*?)'", r"[surrogates.\1]", said)
+            raise BadInput(f"{name}: {said if found else f'[study]: {said}'}") from None
         for entry in ("data", "scored"):
             if isinstance(path := getattr(study, entry), str):
                 try:

@@ -39,7 +39,8 @@ def scattered(scatters: Iterable[float]) -> list[str]:
         return []
     return [
         f"Seconds repeat within {number(100 * float(np.median(known)))} % (half of the programs) to {number(100 * max(known))} % "
-        "(all): the least of half the rounds against that of all. Ratios of seconds and N* are no better known."
+        "(all): the least of half the rounds against that of all. Ratios of seconds are no better known, and N*, which divides "
+        "by a difference of two, is far less where a ratio is near 1."
     ]
 
 
@@ -85,8 +86,8 @@ def notes_of(study: Study, floor: float, devices: Mapping[str, int], drawn: Mapp
         )
     if study.quick:
         notes.append(
-            f"This is a quick study, of {study.starts} starts, {study.seeds} seeds and {study.training_runs} runs to train on: "
-            "do not quote it."
+            f"This is a quick study, of {study.starts} starts, {study.training_runs} runs to train on and {study.seeds} "
+            f"{'training' if study.seeds == 1 else 'trainings'} of each surrogate: do not quote it."
         )
     if not study.tuning:
         notes.append("No tuning is counted: the settings of the surrogates were taken as they are.")

@@ -97,7 +97,8 @@ class Verdict:
         A bound where the ladder does not reach that error, see `speed_bound`; NaN where the surrogate blew up.
       speed_bound: "", or what the ratio is: "at most" that (even the cheapest rung is more accurate than the surrogate) or "at
         least" that (no rung is as accurate).
-      error_ratio: the surrogate's error over that of the solver in the same time; below 1 the surrogate is more accurate.
+      error_ratio: the surrogate's error over that of the solver in the same time; below 1 the surrogate is more accurate;
+        NaN where even the cheapest rung takes longer.
       break_even: trajectories after which data, training and tuning are paid back; inf is "never".
       upfront_seconds: data + training + tuning.
       error_bound: "", or "at least" where even the dearest rung takes less time: a finer one would err less.

@@ -102,6 +102,12 @@ class Study:
         what = f"Study {self.name!r}:"
         if not callable(self.family):
             raise ValueError(f"{what} family must be a function, key -> Problem, got {self.family!r}.")
+        for name in ("ladder", "batches", "shifts"):
+            if not isinstance(getattr(self, name), tuple | list):
+                raise ValueError(f"{what} {name} must be a tuple, of one or more, got {getattr(self, name)!r}.")
+        for shifted in self.shifts:
+            if not isinstance(shifted, Shifted):
+                raise ValueError(f"{what} shifts must be js.compare.Shifted(name=...), got {shifted!r}.")
         whole = ("n", "steps", "training_runs", "probes", "starts", "seeds", "shift_starts")
         for name in whole:
             if not (is_whole(getattr(self, name)) and getattr(self, name) >= 1):

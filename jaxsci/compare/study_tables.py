@@ -229,7 +229,7 @@ def _verdicts(report: StudyReport) -> Table:
     notes = (
         f"Speed ratio: seconds of {solver} at the surrogate's error over the surrogate's; above 1 the surrogate is faster.",
         f"Error ratio: the surrogate's error over that of {solver} in the same time; below 1 the surrogate is more accurate, "
-        "and at least that where no rung takes as long.",
+        "at least that where no rung takes as long, and - where even the cheapest takes longer.",
         "Errors, and what was spent up front (data, training, tuning): of several seeds the median. In brackets: the 5 and 95 "
         f"per cent bounds of a bootstrap over the {report.wording.start}s and the seeds; times are the least of many rounds, "
         "whose noise is not in the bounds.",

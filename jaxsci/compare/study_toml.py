@@ -113,6 +113,7 @@ def study_of_file(path: str | Path) -> Study:
         given |= {"baselines": baselines_of(table), "shifts": _shifts(table)} | solvers
         known = [field.name for field in dataclasses.fields(Study) if field.name not in _ELSEWHERE]
         _nothing_left("[study]", {k: v for k, v in rest.items() if k not in known}, known)
+        _check_cutoffs(table, solvers.get("truth"))
         with _named("[study]"):
             return _made(Study, given | rest, "[study]")
     except StudyFileError as error:
@@ -282,6 +283,17 @@ def _start(unknown: str, given: Any, problem: Problem) -> Callable[[Key], Any]:
     with _named(f"[starts] {unknown}"):
         problem.with_initial(**{unknown: draw(jax.random.key(0))})
     return draw
+
+
+def _check_cutoffs(table: Mapping[str, Any], truth: Any) -> None:
+    """The truth's grid holds the waves of the starts."""
+    for unknown, given in table.get("starts", {}).items():
+        cutoff = given.get("cutoff")
+        if isinstance(truth, Spectral) and isinstance(cutoff, int) and isinstance(truth.n, int) and 2 * cutoff >= truth.n:
+            raise StudyFileError(
+                f"[starts] {unknown}: cutoff = {cutoff} is beyond what the truth resolves, n / 2 = {truth.n // 2}; give fewer "
+                "waves, or a finer truth."
+            )
 
 
 def surrogates_of(table: Mapping[str, Any]) -> dict[str, Any]:

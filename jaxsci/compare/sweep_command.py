@@ -65,6 +65,8 @@ def run_sweep_command(options: argparse.Namespace) -> int:
     }
     try:
         found = sweep(jobs, options.out, progress=say)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("go on with the same command") from None
     except ValueError as error:
         raise BadInput(str(error)) from None
     lines = [line for name in jobs for line in found.done.get(name, [])]

@@ -174,6 +174,7 @@ def network(**training):
         ({"surrogates": {"FNO": network(modes=12)}}, r"surrogate 'FNO': .*cannot carry modes \(12,\)"),
         ({"surrogates": {"FNO": network(numbers=("sped",))}}, "numbers: coefficient 'sped' .*mean 'speed'"),
         ({"surrogates": {"FNO": network(numbers=("speed",))}}, "numbers: speed is the same in all runs"),
+        ({"channel": 1}, "channel must be the number of a component, 0 to 0, got 1"),
         ({"truth": js.Spectral(n=32, dt=0.1)}, "dt = 0.25 must be a whole number of steps of truth, whose dt is 0.1"),
         ({"data": js.Spectral(n=32, dt=0.25), "skip": 0.3}, "skip = 0.3 must be a whole number of steps of truth"),
     ],
@@ -181,6 +182,13 @@ def network(**training):
 def test_what_cannot_be_trained_or_stepped_is_refused_before_anything_is_solved(changed, said):
     with pytest.raises(ValueError, match=said):
         check_study(dataclasses.replace(STUDY, **changed))
+
+
+def test_shifts_are_several():
+    with pytest.raises(ValueError, match="shifts must be a tuple, of one or more, got Shifted"):
+        dataclasses.replace(STUDY, shifts=Shifted(name="twice the time", steps=6))
+    with pytest.raises(ValueError, match=r"shifts must be js.compare.Shifted\(name=...\), got 'long'"):
+        dataclasses.replace(STUDY, shifts=("long",))
 
 
 @pytest.mark.slow

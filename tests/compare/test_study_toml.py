@@ -123,6 +123,14 @@ BAD = {
     "two equations": (OWN.replace("[problem]", '[problem]\ncatalogue = "burgers"'), "not both"),
     "a budget in words": (OWN.replace("steps = 10\n", 'steps = 10\nbudget = "5 min"\n'), "budget is seconds, a number"),
     "no surrogate": (OWN.split("[surrogates.FNO]")[0], r"no surrogate; add a section, as \[surrogates.FNO\]"),
+    "waves beyond the truth": (
+        OWN.replace("cutoff = 4", "cutoff = 64"),
+        r"\[starts\] u: cutoff = 64 is beyond .*n / 2 = 64",
+    ),
+    "one batch": (
+        OWN.replace("steps = 10\n", "steps = 10\nbatches = 1\n"),
+        "batches must be a tuple, of one or more, got 1",
+    ),
     "a rung twice": (OWN.replace("12, 16, 24", "16, 16, 24"), "different whole numbers"),
     "nothing shifted": (
         OWN.replace("box = 2", ""),

@@ -244,7 +244,7 @@ modes = [8]
     [
         (OWN.replace("[study]", '[study]\ndata = "gone.h5"'), r"own.toml: \[study\] data: .*gone.h5"),
         (OWN.replace("[study]", '[study]\nscored = "own.toml"'), r"own.toml: \[study\] scored: .*own.toml"),
-        (OWN + 'numbers = ["sped"]', "\[surrogates.FNO\], numbers: coefficient 'sped' does not exist.* 'speed'"),
+        (OWN + 'numbers = ["sped"]', r"\[surrogates.FNO\], numbers: coefficient 'sped' does not exist.* 'speed'"),
     ],
 )
 def test_what_a_study_file_gets_wrong_is_found_before_the_work(refused, tmp_path, text, message):
